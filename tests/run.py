@@ -1,0 +1,194 @@
+"""Run the test suites, show progress and minutes, end with one line of counts.
+
+Usage: python tests/run.py [SUITE ...]     suites: lint unit build aws roles role:<name> platform faults; default all but faults
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET  # noqa: S405 (reads files that pytest wrote here)
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / ".cache" / "logs"
+LAB = "test"
+DEFAULT = ["lint", "unit", "build", "aws", "roles", "platform"]
+NEEDS_LAB = ("aws", "role", "platform", "faults")
+HEARTBEAT_SECONDS = 60
+
+
+@dataclass
+class Suite:
+    """One line of the closing table: what ran, how long, how it ended."""
+
+    name: str
+    commands: list[list[str]]
+    timeout_minutes: int = 20
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def pytest_command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={LOGS / name}.xml", *arguments]
+
+
+def scenarios() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def suite(name: str) -> list[Suite]:
+    """The suites a name stands for."""
+    if name == "lint":
+        return [Suite("lint", lint_commands())]
+    if name == "unit":
+        return [Suite("unit", [pytest_command("unit", "tests/unit")])]
+    if name == "build":
+        return [Suite("build", [pytest_command("build", "tests/build")])]
+    if name == "aws":
+        return [Suite("aws", [pytest_command("aws", "tests/integration")])]
+    if name == "roles":
+        return [Suite(f"role:{role}", [["molecule", "test", "-s", role]]) for role in scenarios()]
+    if name.startswith("role:") and name[5:] in scenarios():
+        return [Suite(name, [["molecule", "test", "-s", name[5:]]])]
+    if name == "platform":
+        return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 30)]
+    if name == "faults":
+        return [Suite("faults", [pytest_command("faults", "tests/platform")], 180)]
+    known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
+    raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
+
+
+def lint_commands() -> list[list[str]]:
+    return [
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["yamllint", "--strict", "-c", ".config/yamllint.yml", "."],
+        ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml"],
+        [sys.executable, "docs/generate.py", "--check"],
+    ]
+
+
+def run_command(command: list[str], log, environment: dict[str, str], timeout: float) -> int:
+    """Run one command, its output to the log, a line of progress each minute."""
+    log.write(f"$ {' '.join(command)}\n")
+    log.flush()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+    )
+    while True:
+        try:
+            return process.wait(HEARTBEAT_SECONDS)
+        except subprocess.TimeoutExpired:
+            elapsed = time.monotonic() - started
+            if elapsed > timeout:
+                process.kill()
+                process.wait()
+                log.write(f"\nended after {timeout / 60:.0f} minutes\n")
+                return 124
+            say(f"  still running after {elapsed / 60:.0f} min: {' '.join(Path(part).name for part in command[:4])}")
+
+
+def count_junit(path: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped tests of a pytest report."""
+    root = ET.parse(path).getroot()  # noqa: S314
+    totals = {key: 0 for key in ("tests", "failures", "errors", "skipped")}
+    for element in root.iter("testsuite"):
+        for key in totals:
+            totals[key] += int(element.get(key, 0))
+    failed = totals["failures"] + totals["errors"]
+    return totals["tests"] - failed - totals["skipped"], failed, totals["skipped"]
+
+
+def run_suite(item: Suite, environment: dict[str, str]) -> None:
+    started = time.monotonic()
+    log_path = LOGS / f"{item.name.replace(':', '-')}.log"
+    report = LOGS / f"{item.name}.xml"
+    report.unlink(missing_ok=True)
+    say(f"{item.name} ...")
+    with log_path.open("w") as log:
+        for command in item.commands:
+            status = run_command(command, log, environment, item.timeout_minutes * 60)
+            if status == 0:
+                item.passed += 1
+            else:
+                item.failed += 1
+                item.errors.append(f"{' '.join(command)} ended with {status}")
+    if report.exists():
+        passed, failed, item.skipped = count_junit(report)
+        item.passed, item.failed = passed, max(failed, item.failed)
+    item.seconds = time.monotonic() - started
+    state = "ok" if not item.failed else "FAILED"
+    say(f"{item.name} {state}: {item.passed} passed, {item.failed} failed in {item.seconds / 60:.1f} min")
+    if item.failed:
+        show_failure(item, log_path)
+
+
+def show_failure(item: Suite, log_path: Path) -> None:
+    for error in item.errors:
+        say(f"  {error}")
+    lines = log_path.read_text(errors="replace").splitlines()
+    print("\n".join(f"  | {line}" for line in lines[-120:]), flush=True)
+    say(f"  whole log: {log_path.relative_to(ROOT)}")
+
+
+def lab_environment() -> dict[str, str]:
+    """Bring the test lab up and return the variables it prints."""
+    subprocess.run(["lab", "--lab", LAB, "up"], check=True, cwd=ROOT)
+    printed = subprocess.run(["lab", "--lab", LAB, "env"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    pairs = re.findall(r"^export (\w+)='?(.*?)'?$", printed, re.MULTILINE)
+    return {**dict(pairs), "LAB": LAB}
+
+
+def lab_down() -> None:
+    if shutil.which("lab"):
+        subprocess.run(["lab", "--lab", LAB, "down"], check=False, cwd=ROOT)
+
+
+def main() -> int:
+    suites = [item for name in sys.argv[1:] or DEFAULT for item in suite(name)]
+    LOGS.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
+    started = time.monotonic()
+    in_lab = False
+    try:
+        for item in suites:
+            if item.name.startswith(NEEDS_LAB) and not in_lab:
+                lab_down()
+                environment.update(lab_environment())
+                in_lab = True
+            run_suite(item, environment)
+    except subprocess.CalledProcessError as error:
+        suites.append(Suite("lab", [], failed=1))
+        say(f"the test lab did not come up: {error}")
+    finally:
+        if in_lab:
+            lab_down()
+        print_summary(suites, time.monotonic() - started)
+    return 1 if any(item.failed for item in suites) else 0
+
+
+def print_summary(suites: list[Suite], seconds: float) -> None:
+    print()
+    for item in suites:
+        print(f"  {item.name:24} {item.seconds / 60:6.1f} min  {item.passed:5} passed {item.failed:4} failed")
+    print(f"  {'all':24} {seconds / 60:6.1f} min\n")
+    passed, failed, skipped = (sum(getattr(item, key) for item in suites) for key in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
