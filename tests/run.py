@@ -1,6 +1,8 @@
 """Run the test suites, show progress and minutes, end with one line of counts.
 
-Usage: python tests/run.py [SUITE ...]     suites: lint unit build aws roles role:<name> platform faults; default all but faults
+Usage: python tests/run.py [SUITE ...]
+
+Suites: lint unit build aws roles role:<name> platform faults. Without a name: all but faults.
 """
 
 from __future__ import annotations
