@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counts module executions and wall seconds per role, and writes them as JSON to $EXECUTIONS_FILE."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: executions
+type: aggregate
+short_description: counts module executions per role
+description: Counts module executions and wall seconds per role; writes them as JSON to the file EXECUTIONS_FILE names.
+"""
+
+# These run on the controller and cost no module execution on a host.
+CONTROLLER_ONLY = {
+    *("add_host", "assert", "debug", "fail", "group_by", "meta", "set_fact", "set_stats", "validate_argument_spec"),
+    *("import_role", "import_tasks", "include_role", "include_tasks", "include_vars"),
+    *("preflight", "platform_lock", "platform_secrets"),
+}
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "executions"
+
+    def __init__(self):
+        super().__init__()
+        self.executions = defaultdict(lambda: defaultdict(int))
+        self.seconds = defaultdict(float)
+        self.current = None
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._account()
+        role = task._role.get_name().rpartition(".")[2] if task._role else "playbook"
+        self.current = (role, time.monotonic())
+
+    def _account(self):
+        if self.current:
+            role, started = self.current
+            self.seconds[role] += time.monotonic() - started
+            self.current = None
+
+    def v2_runner_on_ok(self, result):
+        task = result._task
+        if task.action.rpartition(".")[2] in CONTROLLER_ONLY:
+            return
+        role = task._role.get_name().rpartition(".")[2] if task._role else "playbook"
+        self.executions[role][result._host.get_name()] += len(result._result.get("results", [])) or 1
+
+    def v2_playbook_on_stats(self, stats):
+        self._account()
+        report = {
+            "roles": {
+                role: {"seconds": round(self.seconds[role], 1), "executions": dict(self.executions.get(role, {}))}
+                for role in self.seconds
+            },
+            "changed": sum(stats.changed.values()),
+            "failed": sum(stats.failures.values()) + sum(stats.dark.values()),
+        }
+        target = os.environ.get("EXECUTIONS_FILE")
+        if target:
+            Path(target).write_text(json.dumps(report, indent=1))

@@ -1,0 +1,38 @@
+"""Run every measurement; each prints its own table and ratios.
+
+Usage: python bench/run.py [NAME ...]     names: inventory site failover
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHES = ("inventory", "site", "failover")
+NEEDS_LAB = ("site", "failover")
+
+
+def environment() -> dict[str, str]:
+    printed = subprocess.run(["lab", "env"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return {**os.environ, **dict(re.findall(r"^export (\w+)='?(.*?)'?$", printed, re.MULTILINE))}
+
+
+def main() -> int:
+    names = sys.argv[1:] or BENCHES
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise SystemExit(f"bench/run.py: no measurement is called {unknown[0]}; there are {', '.join(BENCHES)}")
+    status = 0
+    for name in names:
+        print(f"== {name}", flush=True)
+        variables = environment() if name in NEEDS_LAB else dict(os.environ)
+        status |= subprocess.run([sys.executable, f"bench/{name}.py"], cwd=ROOT, env=variables, check=False).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
