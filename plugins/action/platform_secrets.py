@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.selfhosted.ec2.plugins.module_utils import parameters
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.aws_client import client, sentence
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import PlayHosts
+
+
+class ActionModule(ActionBase):
+    """Read all secrets of a platform, once, on the controller."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        _checked, args = self.validate_argument_spec(
+            argument_spec={
+                "platform": {"type": "str", "required": True},
+                "region": {"type": "str"},
+                "roles": {"type": "list", "elements": "str"},
+                "roles_path": {"type": "path"},
+                "require": {"type": "list", "elements": "str", "default": []},
+            }
+        )
+        path = f"/{args['platform']}/"
+        needed = self._needed(PlayHosts(self, task_vars), args)
+        try:
+            secrets = parameters.read_all(client("ssm", args["region"]), path)
+        except Exception as error:  # the errors of botocore have no other common base
+            raise AnsibleActionFail(sentence(f"The secrets below {path} cannot be read", error)) from None
+        missing = {name: variables for name, variables in needed.items() if name not in secrets}
+        if missing:
+            raise AnsibleActionFail(parameters.missing_sentence(path, missing))
+        # Only success holds secrets: a failure stays readable.
+        result.update(changed=False, secrets=secrets, _ansible_no_log=True)
+        return result
+
+    @staticmethod
+    def _needed(play, args):
+        """Return the secrets that the inventory's roles need: dict of name to the variables that may replace it."""
+        needed = {name: set() for name in args["require"]}
+        for role in play.chosen_roles(args["roles"]):
+            defaults = play.roles.defaults(role)
+            members = play.members(role)
+            for name in play.roles.secrets(role):
+                if any(not parameters.replaced(name, defaults, play.raw(host)) for host in members):
+                    needed.setdefault(name, set()).update(parameters.users(name, defaults))
+        return needed

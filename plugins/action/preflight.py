@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.plugins.action import ActionBase
+from ansible_collections.selfhosted.ec2.plugins.module_utils import preflight
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import ROLES_PATH, PlayHosts
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import platform_names
+
+PLATFORM_SPEC = os.path.join(os.path.dirname(ROLES_PATH), "playbooks", "vars", "platform_spec.yml")
+
+#: Not known before the hosts or the parameter store were asked; what hangs on them is checked by the role itself.
+READ_LATER = ("platform_secrets", "ansible_facts", "ansible_local")
+
+
+class ActionModule(ActionBase):
+    """Check the variables of all hosts against all roles, on the controller."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        self.validate_argument_spec(
+            argument_spec={
+                "roles": {"type": "list", "elements": "str"},
+                "roles_path": {"type": "path"},
+            }
+        )
+        play = PlayHosts(self, task_vars)
+        wanted = self._task.args.get("roles")
+        roles = play.chosen_roles(wanted)
+        faults = preflight.Faults()
+        checked = wanted or play.roles.names()
+        self._check_names(play, checked, faults, platform=not wanted)
+        for role in roles:
+            members = play.members(role)
+            if not members:
+                faults.add(self._no_members(play, role))
+            for host in members:
+                HostCheck(play, role, host, faults).run()
+        lines = faults.lines(play.hosts)
+        result.update(changed=False, roles=roles, faults=lines)
+        if lines:
+            result.update(failed=True, msg="Refused, nothing was touched.\n" + "\n".join(lines))
+        return result
+
+    def _check_names(self, play, roles, faults, platform):
+        known = {role: play.roles.known(role) for role in roles}
+        # Roles that are not checked still own their names: redis_sentinel_x is not redis's.
+        owners = {role: known.get(role) for role in {*roles, *play.roles.names()}}
+        if platform and os.path.isfile(PLATFORM_SPEC):
+            spec = self._loader.load_from_file(PLATFORM_SPEC)
+            owners["platform"] = known["platform"] = platform_names(spec) | {"platform_secrets"}
+        for host in play.hosts:
+            names = [name for name in play.given(host) if preflight.owner(name, owners) in known]
+            for name, role, suggestion in preflight.unknown_names(names, known):
+                faults.add(preflight.unknown_sentence(name, role, suggestion), host)
+
+    @staticmethod
+    def _no_members(play, role):
+        host = play.hosts[0] if play.hosts else None
+        group = play.group_of(host, role) if host else role
+        if group in play.groups:
+            return f"Group {group} of role {role} has no host; provision the platform, or correct the inventory."
+        return (
+            f"Group {group} of role {role} is not in the inventory: no running or stopped instance carries this"
+            " component; provision the platform, or correct the inventory or the group's name."
+        )
+
+
+class HostCheck:
+    """One role's variables on one host against the role's argument specification and rules."""
+
+    def __init__(self, play, role, host, faults):
+        self._role, self._host, self._faults = role, host, faults
+        self._files = play.roles
+        self._variables = play.variables(host, role)
+        self._templar = play.templar(self._variables)
+        self._secret = preflight.dependents(self._variables, ["platform_secrets"])
+        missing = [name for name in READ_LATER if not self._variables.get(name)]
+        self._unknown_yet = preflight.dependents(self._variables, missing)
+
+    def run(self):
+        """Add every fault found."""
+        for name, spec in self._files.entry_points(self._role).get("main", {}).items():
+            for sentence in self._option(name, spec):
+                self._faults.add(sentence, self._host)
+        for rule in self._files.rules(self._role):
+            sentence = self._rule(rule)
+            if sentence:
+                self._faults.add(sentence, self._host)
+
+    def _option(self, name, spec):
+        if self._variables.get(name) is None:
+            return [preflight.missing_sentence(name, self._role, spec)] if spec.get("required") else []
+        if name in self._unknown_yet:
+            return []
+        try:
+            value = self._templar.template(self._variables[name])
+        except AnsibleError as error:
+            return [f"{name} cannot be evaluated: {_reason(error)}."]
+        if value is None:
+            return []
+        return preflight.option_faults(name, spec, value, hidden=name in self._secret)
+
+    def _rule(self, rule):
+        conditions = rule["that"] if isinstance(rule["that"], list) else [rule["that"]]
+        if preflight.mentions("{{" + " ".join(map(str, conditions)) + "}}") & self._unknown_yet:
+            return None
+        try:
+            if all(self._templar.evaluate_conditional(condition) for condition in conditions):
+                return None
+            return str(self._templar.template(rule["message"]))
+        except AnsibleError as error:
+            return f"A rule of role {self._role} cannot be evaluated: {_reason(error)}."
+
+
+def _reason(error):
+    """Return the innermost message of an error of the template engine, on one line, without a final full stop."""
+    while isinstance(error.__cause__, Exception) and not isinstance(error, AnsibleUndefinedVariable):
+        error = error.__cause__
+    return " ".join(str(getattr(error, "message", None) or error).split()).rstrip(".")

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets of a platform in SSM Parameter Store."""
+
+from __future__ import annotations
+
+#: GetParametersByPath gives at most ten parameters a page (its API reference, MaxResults).
+PAGE = 10
+
+
+def read_all(ssm, path):
+    """Return every parameter below I(path), decrypted: dict of name without the path to value.
+
+    :arg ssm: a client of SSM.
+    :arg path: such as C(/trading/).
+    """
+    pages = ssm.get_paginator("get_parameters_by_path").paginate(
+        Path=path, Recursive=True, WithDecryption=True, PaginationConfig={"PageSize": PAGE}
+    )
+    return {entry["Name"][len(path) :]: entry["Value"] for page in pages for entry in page["Parameters"]}
+
+
+def users(name, defaults):
+    """Return the variables among a role's raw I(defaults) that read the secret I(name) from C(platform_secrets)."""
+    return [
+        variable
+        for variable, raw in defaults.items()
+        if "platform_secrets" in str(raw) and (f"'{name}'" in str(raw) or f'"{name}"' in str(raw))
+    ]
+
+
+def replaced(name, defaults, given):
+    """Tell whether a host sets every variable that would read a secret, so that the secret is not needed there.
+
+    :arg defaults: raw defaults of the role.
+    :arg given: raw variables of the host, without the role's defaults.
+    """
+    variables = users(name, defaults)
+    return bool(variables) and all(
+        variable in given and given[variable] is not None and "platform_secrets" not in str(given[variable])
+        for variable in variables
+    )
+
+
+def missing_sentence(path, missing):
+    """Return the sentence for secrets that do not exist.
+
+    :arg missing: dict of secret name to the set of variables that may replace it.
+    """
+    parts = []
+    for name, variables in sorted(missing.items()):
+        instead = f" (or set {' and '.join(sorted(variables))})" if variables else ""
+        parts.append(f"{path}{name}{instead}")
+    noun = "The secret" if len(parts) == 1 else "The secrets"
+    verb = "is" if len(parts) == 1 else "are"
+    return (
+        f"{noun} {', '.join(parts)} {verb} not in SSM Parameter Store;"
+        " run the provision playbook, which creates what is missing."
+    )
