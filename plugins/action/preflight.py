@@ -88,11 +88,15 @@ class HostCheck:
 
     def run(self):
         """Add every fault found."""
+        wrong = set()
         for name, spec in self._files.entry_points(self._role).get("main", {}).items():
             for sentence in self._option(name, spec):
                 self._faults.add(sentence, self._host)
+                wrong.add(name)
+        # A rule about a value that is wrong already would only say it again, less clearly.
+        skipped = self._unknown_yet | preflight.dependents(self._variables, wrong)
         for rule in self._files.rules(self._role):
-            sentence = self._rule(rule)
+            sentence = self._rule(rule, skipped)
             if sentence:
                 self._faults.add(sentence, self._host)
 
@@ -109,16 +113,17 @@ class HostCheck:
             return []
         return preflight.option_faults(name, spec, value, hidden=name in self._secret)
 
-    def _rule(self, rule):
+    def _rule(self, rule, skipped):
         conditions = rule["that"] if isinstance(rule["that"], list) else [rule["that"]]
-        if preflight.mentions("{{" + " ".join(map(str, conditions)) + "}}") & self._unknown_yet:
+        if preflight.mentions("{{" + " ".join(map(str, conditions)) + "}}") & skipped:
             return None
         try:
             if all(self._templar.evaluate_conditional(condition) for condition in conditions):
                 return None
             return str(self._templar.template(rule["message"]))
         except AnsibleError as error:
-            return f"A rule of role {self._role} cannot be evaluated: {_reason(error)}."
+            rule_text = preflight.show(" and ".join(map(str, conditions)))
+            return f"The rule {rule_text} of role {self._role} cannot be evaluated: {_reason(error)}."
 
 
 def _reason(error):
