@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+def etcd_start(views, name, members, domain):
+    """Decide how an etcd member starts, so that an empty disk never takes the place of a full one.
+
+    :arg views: dict of host to what the module C(etcd_cluster_info) returned there; only hosts of this play.
+    :arg name: the member.
+    :arg members: names of all members that the platform describes.
+    :arg domain: the platform's domain, part of the identity.
+    :returns: dict with C(state) (C(keep), C(new) or C(existing)) and C(error), a sentence, empty when it may start.
+    """
+    view = views[name]
+    identity = view["identity"]
+    if identity and (identity.get("member"), identity.get("domain")) != (name, domain):
+        return _refuse(
+            f"The volume of {name} belongs to etcd member {identity.get('member')} of {identity.get('domain')};"
+            f" attach the volume of {name} instead."
+        )
+    if view["initialised"]:
+        return _keep(view, name, identity)
+    if identity:
+        return _refuse(
+            f"The etcd data of {name} is gone although its volume was a member of cluster {identity.get('cluster_id')};"
+            " restore the volume, or run the role's entry point replace_member for this host."
+        )
+    listed = next((other["listed"] for other in views.values() if other["listed"]), [])
+    if listed:
+        return _join(listed, name, domain)
+    return _bootstrap(views, members)
+
+
+def _keep(view, name, identity):
+    seen = view["cluster_id"]
+    if identity and seen and identity.get("cluster_id") != seen:
+        return _refuse(
+            f"The volume of {name} holds etcd cluster {identity.get('cluster_id')}, but the other members are cluster"
+            f" {seen}; attach the volume of this cluster, or run the role's entry point replace_member for this host."
+        )
+    return {"state": "keep", "error": ""}
+
+
+def _join(listed, name, domain):
+    mine = [
+        member
+        for member in listed
+        if member["name"] == name or any(f"//{name}.{domain}:" in url for url in member["peer_urls"])
+    ]
+    if not mine:
+        return _refuse(
+            f"{name} is not a member of the running etcd cluster; run the role's entry point replace_member to add it."
+        )
+    if mine[0]["started"]:
+        return _refuse(
+            f"{name} is a member of the running etcd cluster, but its data directory is empty; attach its volume,"
+            " or run the role's entry point replace_member for this host."
+        )
+    return {"state": "existing", "error": ""}
+
+
+def _bootstrap(views, members):
+    full = sorted(host for host, view in views.items() if view["identity"])
+    if full:
+        return _refuse(
+            f"No etcd member answers, and {', '.join(full)} hold a cluster's data; start them before empty members."
+        )
+    absent = [member for member in members if member not in views]
+    if absent:
+        return _refuse(
+            f"No etcd member answers and {', '.join(absent)} took no part in this run, so it is unknown whether a"
+            " cluster exists; start all members for the first run."
+        )
+    return {"state": "new", "error": ""}
+
+
+def _refuse(sentence):
+    return {"state": "refused", "error": sentence}
+
+
+class FilterModule:
+    """Filters of role etcd."""
+
+    def filters(self):
+        return {"etcd_start": etcd_start}

@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""etcd's JSON gateway (3.5): asking members, and adding and removing them."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+
+
+class EtcdError(Exception):
+    """One request failed; the text says which address and why."""
+
+
+class Gateway:
+    """The JSON gateway of etcd members, over TLS with a client certificate when I(ca) is given.
+
+    :arg ca: path of the certificates to trust.
+    :arg cert: path of the client certificate.
+    :arg key: path of its key.
+    :arg timeout: seconds for one request.
+    :raises OSError: a file of the certificates cannot be read.
+    """
+
+    def __init__(self, ca=None, cert=None, key=None, timeout=5):
+        self._timeout = timeout
+        self._context = None
+        if ca:
+            self._context = ssl.create_default_context(cafile=ca)
+            if cert:
+                self._context.load_cert_chain(cert, key)
+
+    def get(self, url, path):
+        """Return the JSON answer to GET."""
+        return self._request(urllib.request.Request(url.rstrip("/") + path))
+
+    def post(self, url, path, payload=None):
+        """Return the JSON answer to POST."""
+        body = json.dumps(payload or {}).encode()
+        return self._request(
+            urllib.request.Request(url.rstrip("/") + path, data=body, headers={"Content-Type": "application/json"})
+        )
+
+    def _request(self, request):
+        # An opener without proxies: a member is never behind one.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._context)
+        )
+        try:
+            with opener.open(request, timeout=self._timeout) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace").strip()
+            raise EtcdError(f"{request.full_url} answered {error.code}: {text[:300]}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise EtcdError(f"{request.full_url} does not answer: {reason}") from error
+
+
+def hexadecimal(number):
+    """Return an id of the gateway (decimal text, absent when 0) as etcdctl writes it."""
+    return f"{int(number or 0):x}"
+
+
+def member_view(gateway, url):
+    """Return what one member says about itself.
+
+    :returns: dict with C(reachable), C(healthy) (it reaches a quorum), C(version), C(leader), C(cluster_id),
+        C(member_id), C(error).
+    """
+    view = {
+        "reachable": False,
+        "healthy": False,
+        "leader": False,
+        "version": "",
+        "cluster_id": "",
+        "member_id": "",
+        "error": "",
+    }
+    try:
+        status = gateway.post(url, "/v3/maintenance/status")
+        header = status.get("header", {})
+        view.update(
+            reachable=True,
+            version=status.get("version", ""),
+            leader=bool(status.get("leader")) and status.get("leader") == header.get("member_id"),
+            cluster_id=hexadecimal(header.get("cluster_id")),
+            member_id=hexadecimal(header.get("member_id")),
+        )
+        health = gateway.get(url, "/health")
+        view["healthy"] = health.get("health") == "true"
+        view["error"] = health.get("reason", "")
+    except EtcdError as error:
+        view["error"] = str(error)
+    return view
+
+
+def list_members(gateway, urls):
+    """Return the members as the first of I(urls) that answers lists them; [] when none does.
+
+    :returns: list of dicts C(id), C(name), C(peer_urls), C(started).
+    """
+    for url in urls:
+        try:
+            answer = gateway.post(url, "/v3/cluster/member/list")
+        except EtcdError:
+            continue
+        return [
+            {
+                "id": hexadecimal(member["ID"]),
+                "name": member.get("name", ""),
+                "peer_urls": member.get("peerURLs", []),
+                # A member publishes its client addresses when it has joined.
+                "started": bool(member.get("clientURLs")),
+            }
+            for member in answer.get("members", [])
+        ]
+    return []
+
+
+def find_member(members, name, peer_url):
+    """Return the listed member of this name or, for one that never started, of this peer address; None when absent."""
+    for member in members:
+        if member["name"] == name or peer_url in member["peer_urls"]:
+            return member
+    return None
+
+
+def read_disk(data_dir, identity_file):
+    """Return C(initialised) (the data directory holds a member) and C(identity) (dict, or None without the file).
+
+    :raises ValueError: the identity file is not JSON.
+    """
+    identity = None
+    if os.path.exists(identity_file):
+        with open(identity_file, encoding="utf-8") as handle:
+            identity = json.load(handle)
+    return {"initialised": os.path.isdir(os.path.join(data_dir, "member", "wal")), "identity": identity}
+
+
+def summary(views, listed):
+    """Return the cluster as a whole.
+
+    :arg views: dict of name to what C(member_view) returns.
+    :arg listed: what C(list_members) returns.
+    """
+    healthy = sorted(name for name, view in views.items() if view["healthy"])
+    leaders = sorted(name for name, view in views.items() if view["healthy"] and view["leader"])
+    return {
+        "healthy": healthy,
+        "unhealthy": {
+            name: view["error"] or "no leader" for name, view in sorted(views.items()) if not view["healthy"]
+        },
+        "quorum": len(healthy) > max(len(listed), len(views)) // 2,
+        "leader": leaders[0] if leaders else "",
+        "cluster_id": views[healthy[0]]["cluster_id"] if healthy else "",
+    }

@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: etcd_cluster_info
+short_description: Read the state of an etcd cluster and of this host's data directory
+version_added: 0.1.0
+author: The selfhosted.ec2 authors (@selfhosted)
+description:
+  - Asks every member over etcd's JSON gateway for its status and health, and one of them for the list of members.
+  - A member that does not answer is no failure; it is reported as such.
+  - Reads whether this host's data directory holds a member, and its identity file.
+attributes:
+  check_mode:
+    description: Does the same in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+  platform:
+    description: Linux hosts.
+    platforms: posix
+    support: full
+options:
+  members:
+    description: The members, names to client URLs.
+    type: dict
+    required: true
+  data_dir:
+    description: Data directory of etcd on this host.
+    type: path
+    required: true
+  identity_file:
+    description: File beside the data that says which member of which cluster the volume holds.
+    type: path
+    required: true
+  ca_file:
+    description: Certificates to trust.
+    type: path
+    required: true
+  cert_file:
+    description: Client certificate.
+    type: path
+    required: true
+  key_file:
+    description: Key of the client certificate.
+    type: path
+    required: true
+  timeout:
+    description: Seconds for one request.
+    type: int
+    default: 3
+  name:
+    description: This host's member, for O(require).
+    type: str
+  require:
+    description:
+      - What must be so before the module returns.
+      - "V(healthy): this member and more than half of all are healthy, and there is a leader."
+      - "V(redundant): all other members are healthy, so this one may be stopped."
+    type: str
+    choices: [nothing, healthy, redundant]
+    default: nothing
+  wait:
+    description: Seconds to wait for what O(require) says before the module fails.
+    type: int
+    default: 0
+"""
+
+EXAMPLES = r"""
+- name: Read the cluster
+  selfhosted.ec2.etcd_cluster_info:
+    members: {database-1: https://database-1.trading.internal:2379}
+    data_dir: /var/lib/etcd/data
+    identity_file: /var/lib/etcd/identity.json
+    ca_file: /etc/etcd/tls/ca.crt
+    cert_file: /etc/etcd/tls/etcd.crt
+    key_file: /etc/etcd/tls/etcd.key
+"""
+
+RETURN = r"""
+initialised:
+  description: The data directory of this host holds a member.
+  returned: always
+  type: bool
+identity:
+  description: Content of the identity file, null when there is none.
+  returned: always
+  type: dict
+members:
+  description: >-
+    Each asked member with C(reachable), C(healthy), C(leader), C(version), C(cluster_id), C(member_id) and C(error).
+  returned: always
+  type: dict
+listed:
+  description: The members as the cluster lists them, each with C(id), C(name), C(peer_urls) and C(started).
+  returned: always
+  type: list
+  elements: dict
+healthy:
+  description: Names of the members that reach a quorum.
+  returned: always
+  type: list
+  elements: str
+unhealthy:
+  description: The others, with the reason.
+  returned: always
+  type: dict
+quorum:
+  description: More than half of the members are healthy.
+  returned: always
+  type: bool
+leader:
+  description: Name of the leader, empty when there is none.
+  returned: always
+  type: str
+cluster_id:
+  description: Id of the cluster in hexadecimal, empty when no member is healthy.
+  returned: always
+  type: str
+"""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
+
+
+def read(params):
+    """Return the module's answer for its parameters.
+
+    :raises OSError, ValueError: a local file cannot be read.
+    """
+    members = params["members"]
+    result = etcd.read_disk(params["data_dir"], params["identity_file"])
+    if os.path.exists(params["cert_file"]):
+        gateway = etcd.Gateway(params["ca_file"], params["cert_file"], params["key_file"], params["timeout"])
+        with ThreadPoolExecutor(max_workers=len(members) or 1) as pool:
+            answers = pool.map(lambda url: etcd.member_view(gateway, url), members.values())
+            views = dict(zip(members, answers, strict=True))
+        first = sorted(members, key=lambda name: not views[name]["healthy"])
+        listed = etcd.list_members(gateway, [members[name] for name in first if views[name]["reachable"]])
+    else:
+        views, listed = {}, []
+    return dict(result, members=views, listed=listed, **etcd.summary(views, listed))
+
+
+def missing(result, name, require):
+    """Return what is not yet as I(require) says, as a sentence, or an empty text."""
+    if require == "nothing":
+        return ""
+    others = {member: reason for member, reason in result["unhealthy"].items() if member != name}
+    if require == "redundant" and others:
+        reasons = "; ".join(f"{member}: {reason}" for member, reason in others.items())
+        return f"etcd has members that are not healthy, so {name} must not be stopped ({reasons})."
+    if require == "healthy" and name in result["unhealthy"]:
+        return f"etcd member {name} is not healthy ({result['unhealthy'][name]})."
+    if require == "healthy" and not (result["quorum"] and result["leader"]):
+        return f"etcd has no majority of healthy members; healthy are {', '.join(result['healthy']) or 'none'}."
+    return ""
+
+
+def wait_until(params):
+    """Read again each second until O(require) is met; return the last answer and what is missing."""
+    end = time.monotonic() + params["wait"]
+    while True:
+        result = read(params)
+        sentence = missing(result, params["name"], params["require"])
+        if not sentence or time.monotonic() >= end:
+            return result, sentence
+        time.sleep(1)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "members": {"type": "dict", "required": True},
+            "data_dir": {"type": "path", "required": True},
+            "identity_file": {"type": "path", "required": True},
+            "ca_file": {"type": "path", "required": True},
+            "cert_file": {"type": "path", "required": True},
+            "key_file": {"type": "path", "required": True, "no_log": False},
+            "timeout": {"type": "int", "default": 3},
+            "name": {"type": "str"},
+            "require": {"type": "str", "choices": ["nothing", "healthy", "redundant"], "default": "nothing"},
+            "wait": {"type": "int", "default": 0},
+        },
+        required_if=[("require", "healthy", ["name"]), ("require", "redundant", ["name"])],
+        supports_check_mode=True,
+    )
+    try:
+        result, sentence = wait_until(module.params)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"The etcd cluster cannot be read from this host: {error}.")
+    if sentence:
+        module.fail_json(msg=sentence, **result)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
