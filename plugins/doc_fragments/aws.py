@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  region:
+    description: AWS region; default from E(AWS_REGION) or E(AWS_DEFAULT_REGION).
+    type: str
+    aliases: [aws_region]
+  profile:
+    description: Named profile of the AWS configuration; default from E(AWS_PROFILE).
+    type: str
+    aliases: [aws_profile]
+  access_key:
+    description: Access key id; default from E(AWS_ACCESS_KEY_ID). Wins over O(profile).
+    type: str
+    aliases: [aws_access_key_id, aws_access_key]
+  secret_key:
+    description: Secret access key; default from E(AWS_SECRET_ACCESS_KEY).
+    type: str
+    aliases: [aws_secret_access_key, aws_secret_key]
+  session_token:
+    description: Session token of temporary credentials; default from E(AWS_SESSION_TOKEN).
+    type: str
+    aliases: [aws_session_token]
+  endpoint_url:
+    description: Address to call instead of AWS's own; default from E(AWS_ENDPOINT_URL).
+    type: str
+    aliases: [aws_endpoint_url]
+  assume_role_arn:
+    description: Role to assume with the credentials; the session is renewed while the module runs.
+    type: str
+    aliases: [iam_role_arn]
+requirements:
+  - boto3 >= 1.38.23
+notes:
+  - Calls keep to AWS's request rates, and are tried again when throttled, for at most five minutes each.
+"""
