@@ -9,16 +9,10 @@ import os
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible_collections.selfhosted.ec2.plugins.module_utils.handler_names import handler_names, notify
 
 MODULE = "selfhosted.ec2.config_files"
 MANAGED = "Managed by Ansible, changes made here are overwritten"
-
-
-def as_list(value):
-    """A list of names from a list, one name or nothing."""
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)
 
 
 def check_file(option):
@@ -40,13 +34,7 @@ def check_mode_text(option, where):
     """An unquoted mode has been read as a number by YAML and means another one. Raises AnsibleActionFail."""
     mode = option.get("mode")
     if mode is not None and not isinstance(mode, str):
-        raise AnsibleActionFail("The mode %s of %s is a number; write it in quotes, for example '0640'." % (mode, where))
-
-
-def notifications(files, changed):
-    """Names of the handlers that the changed files notify, each once, in the order of the files."""
-    names = [str(name) for option in files if option["dest"] in changed for name in as_list(option.get("notify"))]
-    return list(dict.fromkeys(names))
+        raise AnsibleActionFail("The mode %s of %s is a number; write it in quotes, as '0640'." % (mode, where))
 
 
 class ActionModule(ActionBase):
@@ -68,16 +56,15 @@ class ActionModule(ActionBase):
             check_mode_text(option, option.get("path"))
         args["files"] = [self._render(option, task_vars) for option in files]
         result.update(self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars))
-        result["notified"] = notifications(files, result.get("changed_files") or [])
-        if result["notified"] and not result.get("failed"):
-            # The executor copies the task's notify into the result after the action has run, so this
-            # reaches the handlers exactly as a notify of the task does.
-            self._task.notify = as_list(self._task.notify) + result["notified"]
+        if not result.get("failed"):
+            result["notified"] = handler_names(files, "dest", result["changed_files"])
+            notify(self._task, result["notified"])
         return result
 
     def _render(self, option, task_vars):
         """The entry with its text as content, without what only the controller needs."""
-        sent = {key: value for key, value in option.items() if key not in ("template", "vars", "notify") and value is not None}
+        own = ("template", "vars", "notify")
+        sent = {key: value for key, value in option.items() if key not in own and value is not None}
         if "template" in option:
             sent["content"] = self._render_template(option, task_vars)
         return sent
