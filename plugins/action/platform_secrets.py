@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.selfhosted.ec2.plugins.module_utils import parameters
-from ansible_collections.selfhosted.ec2.plugins.plugin_utils.aws_client import client, sentence
+from ansible_collections.selfhosted.ec2.plugins.module_utils.aws import BOTO_ERROR, Aws, AwsError
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import PlayHosts
 
 
@@ -28,12 +28,14 @@ class ActionModule(ActionBase):
                 "require": {"type": "list", "elements": "str", "default": []},
             }
         )
+        if BOTO_ERROR:
+            raise AnsibleActionFail("The Python package boto3 is not installed for the Python that runs Ansible; install it.")
         path = f"/{args['platform']}/"
         needed = self._needed(PlayHosts(self, task_vars), args)
         try:
-            secrets = parameters.read_all(client("ssm", args["region"]), path)
-        except Exception as error:  # the errors of botocore have no other common base
-            raise AnsibleActionFail(sentence(f"The secrets below {path} cannot be read", error)) from None
+            secrets = parameters.read_all(Aws({"region": args["region"]}, deadline=60).client("ssm"), path)
+        except AwsError as error:
+            raise AnsibleActionFail(f"The secrets below {path} cannot be read: {error}") from None
         missing = {name: variables for name, variables in needed.items() if name not in secrets}
         if missing:
             raise AnsibleActionFail(parameters.missing_sentence(path, missing))

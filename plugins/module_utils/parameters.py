@@ -12,13 +12,14 @@ PAGE = 10
 def read_all(ssm, path):
     """Return every parameter below I(path), decrypted: dict of name without the path to value.
 
-    :arg ssm: a client of SSM.
+    :arg ssm: C(module_utils.aws.Client) of SSM.
     :arg path: such as C(/trading/).
+    :raises AwsError: the call failed for good.
     """
-    pages = ssm.get_paginator("get_parameters_by_path").paginate(
-        Path=path, Recursive=True, WithDecryption=True, PaginationConfig={"PageSize": PAGE}
+    entries = ssm.pages(
+        "get_parameters_by_path", "Parameters", Path=path, Recursive=True, WithDecryption=True, MaxResults=PAGE
     )
-    return {entry["Name"][len(path) :]: entry["Value"] for page in pages for entry in page["Parameters"]}
+    return {entry["Name"][len(path) :]: entry["Value"] for entry in entries}
 
 
 def users(name, defaults):
