@@ -122,30 +122,23 @@ class TokenBucket:
 
 def argument_spec():
     """Return the connection options that every AWS module of this collection takes, named as amazon.aws does."""
+
+    def text(aliases, environment, **more):
+        return {"type": "str", "aliases": aliases, "fallback": (env_fallback, environment), **more}
+
     return {
-        "region": {"type": "str", "aliases": ["aws_region"], "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"])},
-        "profile": {"type": "str", "aliases": ["aws_profile"], "fallback": (env_fallback, ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])},
-        "access_key": {
-            "type": "str",
-            "aliases": ["aws_access_key_id", "aws_access_key"],
-            "fallback": (env_fallback, ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"]),
-            "no_log": False,
-        },
-        "secret_key": {
-            "type": "str",
-            "aliases": ["aws_secret_access_key", "aws_secret_key"],
-            "fallback": (env_fallback, ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"]),
-            "no_log": True,
-        },
-        "session_token": {
-            "type": "str",
-            "aliases": ["aws_session_token"],
-            "fallback": (env_fallback, ["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]),
-            "no_log": True,
-        },
-        "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url"], "fallback": (env_fallback, ["AWS_ENDPOINT_URL", "AWS_URL"])},
+        "region": text(["aws_region"], ["AWS_REGION", "AWS_DEFAULT_REGION"]),
+        "profile": text(["aws_profile"], ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]),
+        "access_key": text(
+            ["aws_access_key_id", "aws_access_key"], ["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"], no_log=False
+        ),
+        "secret_key": text(
+            ["aws_secret_access_key", "aws_secret_key"], ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"], no_log=True
+        ),
+        "session_token": text(["aws_session_token"], ["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"], no_log=True),
+        "endpoint_url": text(["aws_endpoint_url"], ["AWS_ENDPOINT_URL", "AWS_URL"]),
         "assume_role_arn": {"type": "str", "aliases": ["iam_role_arn"]},
-    }  # fmt: skip
+    }
 
 
 OPTIONS = tuple(argument_spec())
@@ -330,7 +323,7 @@ def next_page(answer):
 
 def back_off(tries):
     """Return the seconds to wait after the I(tries)-th try: doubling, at most 8, between a half and the whole of it."""
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries, 16))
+    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries - 1, 16))
     return longest * (0.5 + random.random() / 2)  # noqa: S311
 
 
