@@ -16,12 +16,14 @@ from lab import mounts
 from lab.paths import CACHE, MIRROR_HOST
 
 SUITE = "trixie"
-PACKAGES = (
-    "adduser apt-utils bash-completion bsdutils ca-certificates cron cron-daemon-common curl dbus dmsetup e2fsprogs ethtool fdisk file gnupg "
-    "gpgv init iproute2 iptables iputils-ping jq kmod less libnss-myhostname libpam-systemd locales logrotate lsb-release "
-    "lsof mount netbase netcat-openbsd nftables openssh-client openssh-server openssl parted procps psmisc python3 python3-apt "
-    "python3-cryptography rsync socat sudo systemd systemd-sysv tcpdump tzdata util-linux vim-tiny wget xfsprogs xz-utils zstd"
-).split()
+_PACKAGES = """
+adduser apt-utils bash-completion bsdutils ca-certificates cron cron-daemon-common curl dbus dmsetup e2fsprogs
+ethtool fdisk file gnupg gpgv init iproute2 iptables iputils-ping jq kmod less libnss-myhostname
+libpam-systemd locales logrotate lsb-release lsof mount netbase netcat-openbsd nftables openssh-client openssh-server
+openssl parted procps psmisc python3 python3-apt python3-cryptography rsync socat sudo systemd systemd-sysv
+tcpdump tzdata util-linux vim-tiny wget xfsprogs xz-utils zstd
+"""
+PACKAGES = _PACKAGES.split()
 
 FIRST_BOOT = """\
 #!/bin/sh
@@ -47,7 +49,8 @@ token=$(curl -sSf --retry 10 --retry-connrefused --retry-delay 1 --connect-timeo
     -H 'X-aws-ec2-metadata-token-ttl-seconds: 300' "$imds/api/token")
 script=/var/lib/instance/user-data
 umask 077
-curl -sf --retry 3 --connect-timeout 2 -H "X-aws-ec2-metadata-token: $token" "$imds/user-data" -o "$script" || : > "$script"
+curl -sf --retry 3 --connect-timeout 2 -H "X-aws-ec2-metadata-token: $token" -o "$script" "$imds/user-data" \\
+    || : > "$script"
 touch /var/lib/instance/user-data.done
 if [ "$(head -c 2 "$script")" = '#!' ]; then
     chmod 0700 "$script"
@@ -130,8 +133,8 @@ class ImageError(RuntimeError):
 def parse_sources(text: str) -> list[str]:
     """URIs of apt sources in either format (deb822 or one line each)."""
     uris = []
-    for line in text.splitlines():
-        line = line.split("#", 1)[0].strip()
+    for raw in text.splitlines():
+        line = raw.split("#", 1)[0].strip()
         if match := re.match(r"URIs:\s*(.+)", line, re.IGNORECASE):
             uris += match.group(1).split()
         elif match := re.match(r"deb\s+(?:\[[^]]*\]\s*)?(\S+)\s", line):
@@ -140,7 +143,7 @@ def parse_sources(text: str) -> list[str]:
 
 
 def pick_archives(uris: list[str], override: str | None = None) -> dict[str, str]:
-    """The archive of each path prefix (`debian`, `debian-security`) among the URIs; `override` is a base URI for both."""
+    """The archive of each path prefix (`debian`, `debian-security`); `override` is a base URI for both."""
     if override:
         return {prefix: f"{override.rstrip('/')}/{prefix}" for prefix in ("debian", "debian-security")}
     found: dict[str, str] = {}
@@ -152,8 +155,8 @@ def pick_archives(uris: list[str], override: str | None = None) -> dict[str, str
         found.setdefault("debian-security", found["debian"] + "-security")
         return found
     raise ImageError(
-        "The apt sources of this machine name no Debian archive; set LAB_DEBIAN_ARCHIVE to the address above its debian and "
-        "debian-security directories."
+        "The apt sources of this machine name no Debian archive; set LAB_DEBIAN_ARCHIVE to the address above its "
+        "debian and debian-security directories."
     )
 
 
@@ -225,7 +228,7 @@ def _bootstrap(suite: str, work: Path) -> None:
         )
     if result.returncode:
         mounts.remove_tree(work)
-        raise ImageError(f"mmdebstrap could not build the base image from {archives['debian']}; its output is in {log}.")
+        raise ImageError(f"mmdebstrap could not build the image from {archives['debian']}; its output is in {log}.")
 
 
 def _configure(root: Path, suite: str) -> None:
