@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import ipaddress
 import subprocess
-import time
 from pathlib import Path
 
 from lab import cgroups, hosts, image, keys, mounts, volumes
@@ -90,9 +89,7 @@ def create(name: str, address: str, volume_sizes: list[int], memory_mib: int = 2
         volumes.make(lab, volume_id, size)
         hosts.attach(lab, name, volume_id)
     hosts.start(lab, name)
-    deadline = time.monotonic() + 30
-    while not hosts.host_keys(lab, name) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    keys.wait_for_ssh(address, 30)
     return lab
 
 

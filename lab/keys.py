@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 from lab import hosts
@@ -43,3 +46,15 @@ def ssh(lab: Lab, instance_id: str, address: str, command: list[str]) -> list[st
         "CheckHostIP": "no",
     }
     return ["ssh", *(f"-o{key}={value}" for key, value in options.items()), f"{ADMIN_USER}@{address}", *command]
+
+
+def wait_for_ssh(address: str, seconds: float) -> bool:
+    """Wait until an SSH server greets on port 22; False when none did in that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=2) as connection:
+            connection.settimeout(2)
+            if connection.recv(4).startswith(b"SSH-"):
+                return True
+        time.sleep(0.1)
+    return False
