@@ -80,6 +80,7 @@ def lint_commands() -> list[list[str]]:
         ["yamllint", "--strict", "-c", ".config/yamllint.yml", "."],
         ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml"],
         [sys.executable, "docs/generate.py", "--check"],
+        [sys.executable, "tests/sanity.py"],
     ]
 
 
