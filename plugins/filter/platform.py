@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters over a platform's description; what they compute is in module_utils/platform.py."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+from ansible.parsing.dataloader import DataLoader
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import platform as planner
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import COMMON_ROLES, RoleFiles
+
+PREFIX = "platform_"
+
+
+def platform_description(variables):
+    """Return the platform's description from the host's variables: those named platform_*, without that prefix."""
+    return {
+        name[len(PREFIX) :]: value
+        for name, value in variables.items()
+        if name.startswith(PREFIX) and not name[len(PREFIX) :].startswith("_")
+    }
+
+
+def platform_components(roles_path):
+    """Return what each role below a folder says of its flows, names, quorum and secrets: dict by role."""
+    files = RoleFiles(DataLoader(), roles_path)
+    result = {}
+    for role in files.names():
+        flows = files.load(role, "vars", "flows.yml")
+        secrets = files.load(role, "vars", "secrets.yml").get("secrets") or []
+        result[role] = {**flows, "secrets": secrets, "every_host": role in COMMON_ROLES}
+    return result
+
+
+def platform_faults(platform, components):
+    """Return every fault of a description, one sentence each."""
+    return planner.faults(platform, components)
+
+
+def platform_network(platform, components):
+    """Return the options of the module vpc_network."""
+    return planner.network(platform, components)
+
+
+def platform_records(platform, components, instances):
+    """Return the DNS records of the instances that ec2_instances returned."""
+    addresses = {instance["slot"]: instance["private_ip"] for instance in instances}
+    return planner.records(platform, components, addresses)
+
+
+def platform_policies(platform, components):
+    """Return the IAM policy document of each tier, none for a tier that needs no right."""
+    return planner.policies(platform, components)
+
+
+def platform_quorum(platform, components):
+    """Return the names of the tiers whose members vote."""
+    return [tier["name"] for tier in platform["tiers"] if planner.quorum_components(tier, components)]
+
+
+def platform_secrets_wanted(platform, components):
+    """Return the secrets to make: the CA, those of the components in the platform, and the extra ones."""
+    wanted = [{"name": "ca", "kind": "ca"}]
+    for component in planner.platform_components(platform, components):
+        wanted += (components.get(component) or {}).get("secrets") or []
+    for entry in platform.get("extra_secrets") or []:
+        wanted.append(entry if isinstance(entry, dict) else {"name": entry})
+    unique = {}
+    for entry in wanted:
+        if entry["name"] not in ("ca/certificate", "ca/key"):
+            unique.setdefault(entry["name"], entry)
+    return list(unique.values())
+
+
+def slots(tiers, component=None, cluster=None):
+    """Return the slots of a component, or of all, in order."""
+    if not isinstance(tiers, list):
+        raise AnsibleFilterError(f"slots takes the list platform_tiers, not {type(tiers).__name__}.")
+    return planner.slots(tiers, component, cluster)
+
+
+class FilterModule:
+    """Filters over a platform's description."""
+
+    def filters(self):
+        return {
+            "platform_components": platform_components,
+            "platform_description": platform_description,
+            "platform_faults": platform_faults,
+            "platform_network": platform_network,
+            "platform_policies": platform_policies,
+            "platform_quorum": platform_quorum,
+            "platform_records": platform_records,
+            "platform_secrets_wanted": platform_secrets_wanted,
+            "slots": slots,
+        }
