@@ -83,7 +83,7 @@ def attach_host(lab: Lab, instance: str | dict) -> str:
     with locked(lab):
         host = known_hosts(lab).get(instance_id)
         if not host:
-            raise NetworkError(f"The lab {lab.name} has no network for the instance {instance_id}: apply the models first.")
+            raise NetworkError(f"The lab {lab.name} has no network for {instance_id}: apply the models with it first.")
         namespace, router = lab.host_namespace(instance_id), lab.router_namespace(host["vpc"])
         namespaces.make(namespace)
         present = namespaces.links(router)
