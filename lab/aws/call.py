@@ -43,10 +43,6 @@ ERROR_QUERY = (
     '<ErrorResponse xmlns="{space}"><Error><Type>{side}</Type><Code>{code}</Code><Message>{message}</Message></Error>'
     "<RequestId>{request}</RequestId></ErrorResponse>"
 )
-ERROR_CHANGE_BATCH = (
-    '<InvalidChangeBatch xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Messages><Message>{message}</Message>'
-    "</Messages><RequestId>{request}</RequestId></InvalidChangeBatch>"
-)
 
 CURRENT: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
@@ -86,10 +82,16 @@ class Call:
     body: bytes
     params: dict[str, Any] = field(default_factory=dict)
     identity: Any = None
+    state: Any = None
 
     @property
     def reads(self) -> bool:
         return self.action.startswith(READING)
+
+    @property
+    def internal(self) -> bool:
+        """Whether the lab itself calls: neither counted nor made to fail."""
+        return self.environ.get("HTTP_X_LAB_INTERNAL") == "1"
 
     def backend(self, service: str | None = None, region: str | None = None) -> Any:
         """moto's backend of a service in this call's region; IAM, STS and Route 53 have one for all regions."""
@@ -123,8 +125,6 @@ class Call:
             body = ERROR_EC2.format(code=code, message=message, request=request)
         elif self.service == "s3":
             body = ERROR_S3.format(code=code, message=message, request=request)
-        elif code == "InvalidChangeBatch":
-            body = ERROR_CHANGE_BATCH.format(message=message, request=request)
         else:
             body = ERROR_QUERY.format(code=code, message=message, request=request, side=side, space=self._namespace())
         return Answer(error.status, {"Content-Type": "text/xml"}, (XML + body).encode())
@@ -209,7 +209,12 @@ def _unsigned(environ: dict[str, Any]) -> tuple[str, str]:
     if by_host:
         return by_host[1], by_host[0]
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    for prefix, service in (("AmazonSSM", "ssm"), ("DynamoDB_", "dynamodb"), ("TrentService", "kms"), ("AWSWAF", "wafv2")):
+    for prefix, service in (
+        ("AmazonSSM", "ssm"),
+        ("DynamoDB_", "dynamodb"),
+        ("TrentService", "kms"),
+        ("AWSWAF", "wafv2"),
+    ):
         if target.startswith(prefix):
             return "us-east-1", service
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):

@@ -24,6 +24,7 @@ from lab.aws.state import BadFaults, State
 
 LOG = logging.getLogger("lab.aws")
 STATUS = {200: "OK", 201: "Created", 204: "No Content", 206: "Partial Content", 400: "Bad Request", 404: "Not Found"}
+UNREADABLE = b"<ErrorResponse><Error><Code>MalformedInput</Code><Message>unreadable</Message></Error></ErrorResponse>"
 NOTIFYING = ("ec2", "route53", "iam")
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -63,15 +64,13 @@ class Front:
             call = parse(environ, body)
         except Exception as error:
             LOG.warning("A request could not be read: %s", error)
-            text = f"<ErrorResponse><Error><Code>MalformedInput</Code><Message>{type(error).__name__}</Message></Error></ErrorResponse>"
-            return Answer(400, {"Content-Type": "text/xml"}, text.encode())
+            return Answer(400, {"Content-Type": "text/xml"}, UNREADABLE)
         environ["wsgi.input"] = io.BytesIO(body)
-        internal = environ.get("HTTP_X_LAB_INTERNAL") == "1"
-        if not internal:
+        if not call.internal:
             self.state.count(call)
         token = CURRENT.set(call)
         try:
-            return self._answer(call, internal)
+            return self._answer(call)
         except AWSError as error:
             return call.answer(error)
         except Exception:
@@ -82,10 +81,11 @@ class Front:
 
     def _answer(self, call: Call, internal: bool = False) -> Answer:
         if not internal:
-            self.state.suffer(call)
+            call.state = self.state
+        self.state.suffer(call)
         call.identity = authenticate(call, self.directory)
         with self.locks[call.service]:
-            rules.check(call, self)
+            rules.check(call)
             handler = handlers.HANDLERS.get((call.service, call.action))
             answer = call.answer(handler(call, self)) if handler else self._moto(call)
             if not answer.error:

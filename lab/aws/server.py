@@ -51,7 +51,8 @@ class Server:
         self.dispatcher = ThreadedTaskDispatcher()
         self.dispatcher.set_thread_count(THREADS)
         common = {"map": self.map, "_dispatcher": self.dispatcher, "threads": THREADS}
-        options = {"max_request_body_size": MAX_BODY_BYTES, "ident": "", "channel_timeout": 300, "connection_limit": 500}
+        options: dict[str, Any] = {"ident": "", "channel_timeout": 300, "connection_limit": 500}
+        options["max_request_body_size"] = MAX_BODY_BYTES
         self.tcp = create_server(app, host="127.0.0.1", port=port, **common, **options)
         self.port = self.tcp.effective_port
         if socket is not None:
@@ -79,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     lab = Lab(options.lab)
     os.umask(0o027)
     (lab.run / "changed.d").mkdir(parents=True, exist_ok=True)
-    server = Server(application(lab, not options.no_hosts), lab.port if options.port is None else options.port, lab.aws_socket)
+    port = lab.port if options.port is None else options.port
+    server = Server(application(lab, not options.no_hosts), port, lab.aws_socket)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"AWS endpoint of the lab {lab.name}: http://127.0.0.1:{server.port} and {lab.aws_socket}", flush=True)
     with contextlib.suppress(KeyboardInterrupt, SystemExit):

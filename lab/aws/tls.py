@@ -34,6 +34,7 @@ defaults
 frontend aws
   bind {address}:443 ssl crt {certificate} alpn h2,http/1.1
   http-request deny deny_status 404 if {{ path_beg /_lab/ }}
+  http-request del-header x-lab-internal
   default_backend front
 backend front
   server front unix@{socket}

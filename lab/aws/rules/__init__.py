@@ -37,9 +37,10 @@ def rule(
     return register
 
 
-def check(call: Call, front: Any) -> None:
+def check(call: Call) -> None:
     """Raise the AWSError of the first rule that refuses the call; an accepted dry run is answered so, too."""
-    for entry in _of(call.service, call.action):
+    model.check(call)
+    for entry in of(call.service, call.action):
         values = entry.function(call)
         if values is not None:
             raise AWSError(entry.code, entry.message.format(**values), entry.status)
@@ -47,7 +48,8 @@ def check(call: Call, front: Any) -> None:
         raise AWSError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 
-def _of(service: str, action: str) -> list[Rule]:
+def of(service: str, action: str) -> list[Rule]:
+    """The rules of an action in the order they are checked."""
     if not _INDEX:
         for entry in RULES:
             for name in entry.actions:
@@ -56,3 +58,5 @@ def _of(service: str, action: str) -> list[Rule]:
 
 
 _INDEX: dict[tuple[str, str], list[Rule]] = {}
+
+from lab.aws.rules import ec2, iam, model, network, route53, ssm, volumes  # noqa: E402, F401 (they fill the table)
