@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
-
 from ansible_collections.selfhosted.ec2.plugins.module_utils import platform as planner
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import COMMON_ROLES, RoleFiles
 

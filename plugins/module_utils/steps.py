@@ -52,15 +52,15 @@ def run(steps, client, ids, waits=None):
 
     :arg client: what has C(call(operation, **arguments)).
     :arg ids: dict of reference to id of what exists already.
-    :arg waits: dict of further operations, functions of the step's arguments.
+    :arg waits: dict of further operations by name, functions of the step's arguments, mostly waits.
     """
     for step in steps:
         arguments = resolve(step.arguments, ids)
         try:
             if waits and step.operation in waits:
-                waits[step.operation](**arguments)
-                continue
-            answer = client.call(step.operation, **arguments)
+                answer = waits[step.operation](**arguments)
+            else:
+                answer = client.call(step.operation, **arguments)
         except AwsError as error:
             if error.code in step.tolerate:
                 continue
