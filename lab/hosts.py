@@ -108,6 +108,14 @@ def create(lab: Lab, host: Host) -> None:
     work.rename(target)
 
 
+def update(lab: Lab, host: Host) -> None:
+    """Take over what may change while a host is stopped: its memory. Image and root disk stay."""
+    present = read(lab, host.instance_id)
+    if present.memory_mib != host.memory_mib:
+        present.memory_mib = host.memory_mib
+        _write_json(lab.instance(host.instance_id) / "instance.json", asdict(present))
+
+
 def _first_files(lab: Lab, host: Host, upper: Path) -> None:
     base = Path(host.base)
     upper.chmod(0o755)

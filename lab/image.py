@@ -249,7 +249,9 @@ def _configure(root: Path, suite: str) -> None:
         for rest in (root / place).glob("*"):
             if rest.is_file():
                 rest.unlink()
-    os.utime(root / "var/lib/apt/lists", (0, 0))  # apt clients must see that the lists are old, not that they are fresh and empty
+    os.utime(
+        root / "var/lib/apt/lists", (0, 0)
+    )  # apt clients must see that the lists are old, not that they are fresh and empty
     (root / "var/log/journal").mkdir(exist_ok=True)
     shutil.copy2(root / "usr/share/zoneinfo/Etc/UTC", root / "etc/localtime", follow_symlinks=True)
 

@@ -80,9 +80,9 @@ class Front:
             CURRENT.reset(token)
 
     def _answer(self, call: Call, internal: bool = False) -> Answer:
-        if not internal:
-            call.state = self.state
-        self.state.suffer(call)
+        # The lab's own calls see a front without faults.
+        call.state = State() if internal else self.state
+        call.state.suffer(call)
         call.identity = authenticate(call, self.directory)
         with self.locks[call.service]:
             rules.check(call)
