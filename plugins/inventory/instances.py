@@ -272,6 +272,15 @@ class Cache:
             raise
 
 
+def lean(session):
+    """Let a boto3 session parse of an instance only what the model reads: two thirds less time for a page."""
+    core = session._session
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    shapes = core.get_component("data_loader").load_service_model("ec2", "service-2")["shapes"]
+    instance = shapes["Instance"]
+    instance["members"] = {name: shape for name, shape in instance["members"].items() if name in model.MEMBERS}
+
+
 def read_region(client, filters, known):
     """Read the instances of one region; when the region as a whole cannot be read, zone by zone.
 
@@ -403,6 +412,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         session = aws.Aws({**options, "region": regions[0]}, deadline=self.get_option("deadline"))
         filters = self._filters()
         try:
+            lean(session.session)
             clients = {region: session.client("ec2", region) for region in regions}
         except aws.AwsError as error:
             raise AnsibleParserError(str(error)) from None

@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 
 #: States of an instance that is or may become a host; terminated ones still show up for up to an hour.
 LIVE_STATES = ("pending", "running", "stopping", "stopped")
+#: What C(record) reads of an instance.
+MEMBERS = (
+    "ImageId", "InstanceId", "InstanceType", "Placement", "PrivateDnsName", "PrivateIpAddress", "PublicIpAddress",
+    "State", "SubnetId", "Tags", "VpcId",
+)  # fmt: skip
 _BROUGHT_DOWN = ("stopping", "stopped")
 _NOT_A_GROUP_NAME = re.compile(r"[^A-Za-z0-9_]")
 _HOST_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*$")
