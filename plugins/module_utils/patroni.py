@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Patroni's REST API (4.0): the state of a cluster, and its dynamic configuration."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+
+#: Parameters of PostgreSQL 17 whose pg_settings.context is "postmaster".
+RESTART_PARAMETERS = frozenset(
+    """
+    allow_alter_system archive_mode autovacuum_freeze_max_age autovacuum_max_workers
+    autovacuum_multixact_freeze_max_age bonjour bonjour_name cluster_name commit_timestamp_buffers config_file
+    data_directory debug_io_direct dynamic_shared_memory_type event_source external_pid_file hba_file hot_standby
+    huge_page_size huge_pages ident_file ignore_invalid_pages jit_provider listen_addresses logging_collector
+    max_active_replication_origins max_connections max_files_per_process max_locks_per_transaction
+    max_logical_replication_workers max_notify_queue_pages max_pred_locks_per_transaction max_prepared_transactions
+    max_replication_slots max_wal_senders max_worker_processes min_dynamic_shared_memory multixact_member_buffers
+    multixact_offset_buffers notify_buffers old_snapshot_threshold port recovery_target recovery_target_action
+    recovery_target_inclusive recovery_target_lsn recovery_target_name recovery_target_time
+    recovery_target_timeline recovery_target_xid reserved_connections serializable_buffers shared_buffers
+    shared_memory_type shared_preload_libraries subtransaction_buffers superuser_reserved_connections
+    track_activity_query_size track_commit_timestamp transaction_buffers unix_socket_directories
+    unix_socket_group unix_socket_permissions wal_buffers wal_decode_buffer_size wal_level wal_log_hints
+    """.split()
+)
+
+
+class PatroniError(Exception):
+    """One request failed; the text says which address and why."""
+
+
+class Client:
+    """Patroni's REST API over TLS with a client certificate.
+
+    :arg ca: path of the certificates to trust.
+    :arg cert: path of the client certificate.
+    :arg key: path of its key.
+    :raises OSError: a file of the certificates cannot be read.
+    """
+
+    def __init__(self, ca, cert, key):
+        context = ssl.create_default_context(cafile=ca)
+        context.load_cert_chain(cert, key)
+        # Without proxies: a member is never behind one.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def request(self, method, url, payload=None, timeout=5):
+        """Return status and body, whatever the status.
+
+        :raises PatroniError: there is no answer within I(timeout) seconds.
+        """
+        body = None if payload is None else json.dumps(payload).encode()
+        request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json"})
+        try:
+            with self._opener.open(request, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
+        except OSError as error:
+            raise PatroniError(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
+
+
+def member_view(client, url):
+    """Return what one member says about itself.
+
+    :returns: dict with C(state), C(role), C(replication), C(synchronous), C(pending_restart), C(timeline), C(error).
+    """
+    view = dict.fromkeys(("state", "role", "replication", "error"), "")
+    view.update(synchronous=False, pending_restart=False, timeline=0)
+    try:
+        answer = json.loads(client.request("GET", url + "/patroni")[1])
+    except (PatroniError, ValueError) as error:
+        view["error"] = str(error)
+        return view
+    view.update(
+        state=answer.get("state", ""),
+        role="leader" if answer.get("role") in ("primary", "master", "standby_leader") else answer.get("role", ""),
+        replication=answer.get("replication_state", ""),
+        synchronous=bool(answer.get("sync_standby") or answer.get("quorum_standby")),
+        pending_restart=bool(answer.get("pending_restart")),
+        timeline=answer.get("timeline", 0),
+    )
+    view["error"] = fault(view)
+    return view
+
+
+def fault(view):
+    """Return why a member is not well, or an empty text."""
+    if view["state"] != "running":
+        return f"its PostgreSQL is {view['state'] or 'in an unknown state'}"
+    if view["role"] != "leader" and view["replication"] != "streaming":
+        return f"it does not stream from the leader ({view['replication'] or 'no replication'})"
+    return ""
+
+
+def summary(views):
+    """Return the cluster as a whole.
+
+    :arg views: dict of name to what C(member_view) returns.
+    """
+    well = {name: view for name, view in views.items() if not view["error"]}
+    leaders = sorted(name for name, view in well.items() if view["role"] == "leader")
+    return {
+        "leader": leaders[0] if len(leaders) == 1 else "",
+        "leaders": leaders,
+        "replicas": sorted(name for name, view in well.items() if view["role"] != "leader"),
+        "synchronous": sorted(name for name, view in well.items() if view["synchronous"]),
+        "unhealthy": {name: view["error"] for name, view in sorted(views.items()) if view["error"]},
+        "pending_restart": sorted(name for name, view in well.items() if view["pending_restart"]),
+    }
+
+
+def missing(cluster, name, require, synchronous):
+    """Return what is not as I(require) says (V(nothing), V(healthy), V(redundant)), as a sentence, or an empty text.
+
+    :arg cluster: what C(summary) returns.
+    :arg name: this host's member.
+    :arg synchronous: a synchronous standby must be there.
+    """
+    if require == "nothing":
+        return ""
+    reason = cluster["unhealthy"].get(name)
+    others = {member: text for member, text in cluster["unhealthy"].items() if member != name}
+    if require == "redundant" and others:
+        text = "; ".join(f"{member}: {why}" for member, why in others.items())
+        return f"PostgreSQL has members that are not well, so {name} must not be stopped ({text})."
+    if require == "healthy" and reason:
+        return f"PostgreSQL member {name} is not well: {reason}."
+    if len(cluster["leaders"]) != 1:
+        return f"PostgreSQL has {len(cluster['leaders'])} leaders ({', '.join(cluster['leaders']) or 'none'}), not one."
+    if synchronous and cluster["replicas"] and not cluster["synchronous"]:
+        return f"PostgreSQL leader {cluster['leader']} has no synchronous standby."
+    return ""
+
+
+def same(left, right):
+    """Tell whether two values of the configuration mean the same: 5 and "5", true and "on"."""
+    return left == right or _text(left) == _text(right)
+
+
+def _text(value):
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return {"true": "on", "false": "off"}.get(str(value).lower(), str(value).lower())
+
+
+def config_patch(current, wanted):
+    """Return the PATCH that brings the dynamic configuration to I(wanted): only what differs.
+
+    Settings that I(wanted) does not name are left, but parameters of PostgreSQL that it does not name are taken out.
+    """
+    patch = _differences(current, wanted)
+    known = (current.get("postgresql") or {}).get("parameters") or {}
+    keep = (wanted.get("postgresql") or {}).get("parameters") or {}
+    gone = dict.fromkeys(name for name in known if name not in keep)
+    if gone:
+        patch.setdefault("postgresql", {}).setdefault("parameters", {}).update(gone)
+    return patch
+
+
+def _differences(current, wanted):
+    patch = {}
+    for name, value in wanted.items():
+        before = current.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = _differences(before, value)
+            if inner:
+                patch[name] = inner
+        elif not (name in current and same(before, value)):
+            patch[name] = value
+    return patch
+
+
+def merged(current, patch):
+    """Return the configuration as it is after I(patch), in which null takes a setting out."""
+    result = dict(current)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            before = result.get(name)
+            result[name] = merged(before if isinstance(before, dict) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def labels(patch):
+    """Return each changed parameter of PostgreSQL with V(reload) or V(restart)."""
+    parameters = (patch.get("postgresql") or {}).get("parameters") or {}
+    return {name: "restart" if name.lower() in RESTART_PARAMETERS else "reload" for name in sorted(parameters)}
