@@ -179,7 +179,7 @@ def group_of_another_vpc(call: Call) -> Refusal:
 @rule("ec2", "RunInstances", "InvalidKeyPair.NotFound", "The key pair '{name}' does not exist", ERROR_CODES)
 def key_unknown(call: Call) -> Refusal:
     name = call.params.get("KeyName")
-    return {"name": name} if name and name not in call.backend().keypairs else None
+    return {"name": name} if name and name not in call.backend().key_pairs else None
 
 
 @rule(
