@@ -81,7 +81,7 @@ def canonical(record):
 
 
 def canonical_set(record_set):
-    """Return (key, content) of a record set of the API; content None for aliases and routed sets, which are not ours."""
+    """Return (key, content) of a record set of the API; content None for aliases and routed sets."""
     key = (canonical_name(record_set["Name"]), record_set["Type"])
     if "ResourceRecords" not in record_set or "SetIdentifier" in record_set:
         return key, None
@@ -239,7 +239,8 @@ def batches(changes):
         grouped.setdefault(canonical_name(change["record_set"]["Name"]), []).append(change)
     result, elements, characters = [], 0, 0
     for group in grouped.values():
-        more = [sum(values) for values in zip(*map(cost, group))]
+        costs = [cost(change) for change in group]
+        more = [sum(entry[0] for entry in costs), sum(entry[1] for entry in costs)]
         if not result or elements + more[0] > MAX_ELEMENTS or characters + more[1] > MAX_CHARACTERS:
             result.append([])
             elements = characters = 0

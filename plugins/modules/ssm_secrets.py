@@ -12,10 +12,10 @@ version_added: 0.1.0
 author:
   - The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Lists what is below a path, and creates what is missing as SecureString with a random value. What exists is left as it is.
+  - Lists what is below a path, and creates what is missing as SecureString with a random value. What exists stays.
   - Values are neither returned nor shown.
-  - The kind V(ca) is a pair, C(<name>/key) and C(<name>/certificate), an EC P-256 certificate authority for ten years. The
-    key is written first; a key whose certificate is missing gets one, a certificate without its key is an error.
+  - The kind V(ca) is a pair, C(<name>/key) and C(<name>/certificate), an EC P-256 certificate authority for ten years.
+    The key is written first; a key whose certificate is missing gets one, a certificate without its key is an error.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
 attributes:
