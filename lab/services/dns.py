@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import random
 import re
 import socket
@@ -17,6 +18,7 @@ from dnslib import QTYPE, RCODE, RR, DNSError, DNSRecord
 
 from lab.paths import MIRROR_ADDRESS, MIRROR_HOST, TLS_ADDRESS
 
+LOG = logging.getLogger("dns")
 MAX_CHAIN = 8
 MAX_MULTI_VALUES = 8
 AWS_SUFFIX = "amazonaws.com"
@@ -258,11 +260,16 @@ def answer_packet(packet: bytes, resolver: Resolver | None, datagram: bool) -> b
     """The wire answer to a wire query, truncated if it exceeds what a datagram may hold; None for no DNS message."""
     try:
         query = DNSRecord.parse(packet)
-        if query.header.qr:
-            return None
-        message = reply(query, resolver)
     except (DNSError, ValueError, IndexError):
         return None
+    if query.header.qr:
+        return None
+    try:
+        message = reply(query, resolver)
+    except Exception:
+        # A record that cannot be written must cost one answer, not the resolver.
+        LOG.exception("The query %s could not be answered", query.questions)
+        message = reply(query, None)
     answer = message.pack()
     if datagram and len(answer) > _datagram_size(query):
         answer = message.truncate().pack()

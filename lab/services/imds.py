@@ -152,7 +152,13 @@ def lookup(tree: dict[str, Any], path: str) -> bytes | None:
 def _listing(node: dict[str, Any]) -> list[str]:
     if isinstance(node, Keys):
         return [f"{index}={name}" for index, name in node.names.items()]
+    if isinstance(node, Plain):
+        return sorted(node)
     return [name + "/" if isinstance(value, dict) else name for name, value in sorted(node.items())]
+
+
+class Plain(dict):
+    """A directory at the top, whose listing shows directories without a slash."""
 
 
 class Keys(dict):
@@ -164,11 +170,11 @@ class Keys(dict):
 
 
 def _root(facts: Facts) -> dict[str, Any]:
-    content: dict[str, Any] = {"meta-data": _metadata(facts), "dynamic": _dynamic(facts)}
+    content = Plain({"meta-data": _metadata(facts), "dynamic": _dynamic(facts)})
     user_data = facts.user_data()
     if user_data is not None:
         content["user-data"] = user_data
-    return dict.fromkeys(VERSIONS, content)
+    return Plain(dict.fromkeys(VERSIONS, content))
 
 
 def _metadata(facts: Facts) -> dict[str, Any]:
@@ -290,20 +296,7 @@ class _roles(dict):  # noqa: N801
 
 def _credentials(facts: Facts) -> str | None:
     found = facts.credentials()
-    if not found:
-        return None
-    return json.dumps(
-        {
-            "Code": "Success",
-            "LastUpdated": _time(found["LastUpdated"]),
-            "Type": "AWS-HMAC",
-            "AccessKeyId": found["AccessKeyId"],
-            "SecretAccessKey": found["SecretAccessKey"],
-            "Token": found["SessionToken"],
-            "Expiration": _time(found["Expiration"]),
-        },
-        indent=2,
-    )
+    return json.dumps(found, indent=2) if found else None
 
 
 def _dynamic(facts: Facts) -> dict[str, Any]:

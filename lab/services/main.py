@@ -14,6 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lab import api
 from lab.network import namespaces
 from lab.paths import IMDS_ADDRESS, MIRROR_ADDRESS, TIME_ADDRESS, Lab
 from lab.services import dns, imds, mirror, ntp
@@ -92,8 +93,9 @@ class Services:
 
     def _refresh(self) -> bool:
         try:
-            self.world.refresh()
-        except (BotoCoreError, ClientError) as error:
+            known = api.control(self.lab, "GET", "instances")
+            self.world.refresh({item.get("region", self.lab.region) for item in known.values()})
+        except (api.NoAWS, BotoCoreError, ClientError, ValueError) as error:
             LOG.warning("The AWS endpoint %s could not be read: %s", self.lab.endpoint, error)
             return False
         return True
@@ -164,7 +166,7 @@ class Services:
         world = self.world
         return imds.Facts(
             instance=instance,
-            region=self.lab.region,
+            region=instance["Region"],
             account=self.lab.account,
             subnet=snapshot.subnets.get(instance["SubnetId"], {}),
             vpc_blocks=snapshot.blocks.get(vpc_id, []),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import re
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,23 +14,27 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lab.api import INTERNAL_HEADER
+from lab.aws.credentials import role_credentials
 from lab.paths import Lab
 from lab.services.dns import RecordSet, VpcNames, Zone, plain_name
 
 LIVE_STATES = {"pending", "running", "stopping", "shutting-down"}
-CREDENTIAL_SECONDS = 3600
-CREDENTIAL_MARGIN = 600
 LOOKUP_SECONDS = 5
 
 
-def client(lab: Lab, service: str) -> Any:
-    """A boto3 client of the lab's front. The user agent tells the front that these calls are the lab's own."""
-    config = Config(
-        connect_timeout=2, read_timeout=10, retries={"max_attempts": 2}, user_agent_extra="ec2-lab-services"
+def client(lab: Lab, service: str, region: str | None = None) -> Any:
+    """A boto3 client of the lab's administrator whose calls are neither counted nor made to fail."""
+    config = Config(connect_timeout=2, read_timeout=10, retries={"max_attempts": 1})
+    made = boto3.client(
+        service, endpoint_url=lab.endpoint, region_name=region or lab.region, config=config, **lab.credentials
     )
-    return boto3.client(
-        service, endpoint_url=lab.endpoint, region_name=lab.region, config=config, **lab.credentials
-    )
+
+    def mark(request: Any, **_more: Any) -> None:
+        request.headers[INTERNAL_HEADER] = "1"
+
+    made.meta.events.register(f"before-send.{service}.*", mark)
+    return made
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,30 @@ class Snapshot:
     zones: tuple[Zone, ...] = ()
 
 
-def read(ec2: Any, route53: Any, region: str) -> Snapshot:
-    """Raises what boto3 raises."""
-    instances: dict[tuple[str, str], dict] = {}
+def read(ec2_by_region: dict[str, Any], route53: Any) -> Snapshot:
+    """Read all regions, by their boto3 clients. Raises what boto3 raises."""
+    snapshot = Snapshot(zones=tuple(read_zones(route53)))
+    for region, ec2 in ec2_by_region.items():
+        _read_region(region, ec2, snapshot)
+    return snapshot
+
+
+def _read_region(region: str, ec2: Any, snapshot: Snapshot) -> None:
     public: dict[str, dict[str, str]] = {}
     for page in ec2.get_paginator("describe_instances").paginate():
         for instance in (item for group in page["Reservations"] for item in group["Instances"]):
             if instance["State"]["Name"] in LIVE_STATES and instance.get("PrivateIpAddress"):
-                instances[(instance["VpcId"], instance["PrivateIpAddress"])] = instance
+                place = (instance["VpcId"], instance["PrivateIpAddress"])
+                snapshot.instances[place] = {**instance, "Region": region}
                 if instance.get("PublicIpAddress"):
                     names = public.setdefault(instance["VpcId"], {})
                     names[instance["PublicIpAddress"]] = instance["PrivateIpAddress"]
-    blocks = {vpc["VpcId"]: _blocks(vpc) for vpc in ec2.describe_vpcs()["Vpcs"]}
-    vpcs = {name: VpcNames(name, tuple(cidrs), region, public.get(name, {})) for name, cidrs in blocks.items()}
-    subnets = {subnet["SubnetId"]: subnet for subnet in ec2.describe_subnets()["Subnets"]}
-    return Snapshot(instances, subnets, vpcs, blocks, tuple(read_zones(route53)))
+    for vpc in ec2.describe_vpcs()["Vpcs"]:
+        name, blocks = vpc["VpcId"], _blocks(vpc)
+        snapshot.blocks[name] = blocks
+        snapshot.vpcs[name] = VpcNames(name, tuple(blocks), region, public.get(name, {}))
+    for page in ec2.get_paginator("describe_subnets").paginate():
+        snapshot.subnets.update({subnet["SubnetId"]: subnet for subnet in page["Subnets"]})
 
 
 def _blocks(vpc: dict) -> list[str]:
@@ -84,7 +98,7 @@ def _record_set(record: dict) -> RecordSet:
         name=plain_name(record["Name"]),
         type=record["Type"],
         ttl=int(record.get("TTL", 60)),
-        values=tuple(item["Value"] for item in record.get("ResourceRecords", [])),
+        values=tuple(_value(record["Type"], item["Value"]) for item in record.get("ResourceRecords", [])),
         alias=plain_name(record.get("AliasTarget", {}).get("DNSName", "")),
         weight=record.get("Weight"),
         failover=record.get("Failover", ""),
@@ -92,20 +106,33 @@ def _record_set(record: dict) -> RecordSet:
     )
 
 
+def _value(kind: str, value: str) -> str:
+    """moto wraps the SOA that it makes in the text of a dictionary."""
+    match = re.search(r"[^\s']+ [^\s']+ \d+ \d+ \d+ \d+ \d+", value) if kind == "SOA" else None
+    return match[0] if match else value
+
+
 class World:
     """The latest snapshot, and answers that are asked for one instance at a time. Safe for threads."""
 
-    def __init__(self, lab: Lab, clients: dict[str, Any] | None = None):
+    def __init__(self, lab: Lab, make_client: Callable[..., Any] = client):
         self.lab = lab
         self.snapshot = Snapshot()
-        services = ("ec2", "route53", "iam", "sts")
-        self._clients = clients or {service: client(lab, service) for service in services}
+        self._make_client = make_client
+        self._clients: dict[tuple[str, str], Any] = {}
         self._cache: dict[tuple[str, str], tuple[float, Any]] = {}
         self._lock = threading.Lock()
 
-    def refresh(self) -> None:
-        """Read all anew. Raises what boto3 raises; the last snapshot then stays."""
-        self.snapshot = read(self._clients["ec2"], self._clients["route53"], self.lab.region)
+    def _client(self, service: str, region: str | None = None) -> Any:
+        key = (service, region or self.lab.region)
+        if key not in self._clients:
+            self._clients[key] = self._make_client(self.lab, *key)
+        return self._clients[key]
+
+    def refresh(self, regions: Iterable[str] = ()) -> None:
+        """Read the lab's and these regions anew. Raises what boto3 raises; the last snapshot then stays."""
+        ec2 = {region: self._client("ec2", region) for region in sorted({self.lab.region, *regions})}
+        self.snapshot = read(ec2, self._client("route53"))
 
     def _cached(self, kind: str, key: str, seconds: float, make: Any) -> Any:
         with self._lock:
@@ -124,7 +151,7 @@ class World:
         """The instance's user data, None without."""
 
         def make() -> bytes | None:
-            answer = self._clients["ec2"].describe_instance_attribute(
+            answer = self._client("ec2", instance["Region"]).describe_instance_attribute(
                 InstanceId=instance["InstanceId"], Attribute="userData"
             )
             value = answer.get("UserData", {}).get("Value")
@@ -139,7 +166,7 @@ class World:
             return None
 
         def make() -> str | None:
-            answer = self._clients["ec2"].describe_key_pairs(KeyNames=[name], IncludePublicKey=True)
+            answer = self._client("ec2", instance["Region"]).describe_key_pairs(KeyNames=[name], IncludePublicKey=True)
             return answer["KeyPairs"][0].get("PublicKey")
 
         return self._cached("key", name, LOOKUP_SECONDS, make)
@@ -152,24 +179,14 @@ class World:
         name = arn.rpartition("/")[2]
 
         def make() -> dict:
-            return self._clients["iam"].get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            return self._client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
 
         return self._cached("profile", name, LOOKUP_SECONDS, make)
 
     def credentials(self, instance: dict) -> dict | None:
-        """Fresh credentials of the profile's role (the keys of STS), None without a role."""
+        """Credentials of the profile's role as the metadata service answers them, None without a role."""
         profile = self.profile(instance)
         if not profile or not profile.get("Roles"):
             return None
-        arn = profile["Roles"][0]["Arn"]
-
-        def make() -> dict:
-            answer = self._clients["sts"].assume_role(
-                RoleArn=arn, RoleSessionName=instance["InstanceId"], DurationSeconds=CREDENTIAL_SECONDS
-            )
-            now = datetime.datetime.now(datetime.UTC)
-            expires = now + datetime.timedelta(seconds=CREDENTIAL_SECONDS)
-            return {**answer["Credentials"], "LastUpdated": now, "Expiration": expires}
-
-        key = f"{instance['InstanceId']} {arn}"
-        return self._cached("credentials", key, CREDENTIAL_SECONDS - CREDENTIAL_MARGIN, make)
+        role = profile["Roles"][0]["RoleName"]
+        return role_credentials(self.lab.state, role, instance["InstanceId"], self.lab.account)
