@@ -10,17 +10,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.selfhosted.ec2.plugins.module_utils import platform as planner
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import COMMON_ROLES, RoleFiles
 
-PREFIX = "platform_"
-
-
-def platform_description(variables):
-    """Return the platform's description from the host's variables: those named platform_*, without that prefix."""
-    return {
-        name[len(PREFIX) :]: value
-        for name, value in variables.items()
-        if name.startswith(PREFIX) and not name[len(PREFIX) :].startswith("_")
-    }
-
 
 def platform_components(roles_path):
     """Return what each role below a folder says of its flows, names, quorum and secrets: dict by role."""
@@ -47,6 +36,21 @@ def platform_records(platform, components, instances):
     """Return the DNS records of the instances that ec2_instances returned."""
     addresses = {instance["slot"]: instance["private_ip"] for instance in instances}
     return planner.records(platform, components, addresses)
+
+
+def platform_prune(platform, components, removed=()):
+    """Return which records provision may remove: hosts above their tier's count, removed ones, any role's services."""
+    return planner.prune(platform, components, removed)
+
+
+def platform_summary(instances):
+    """Return the instances as lines of a table."""
+    rows = [("SLOT", "STATE", "TYPE", "ZONE", "ADDRESS", "PUBLIC", "INSTANCE")]
+    for instance in instances:
+        keys = ("slot", "state", "instance_type", "zone", "private_ip", "public_ip", "instance_id")
+        rows.append(tuple(str(instance[key]) for key in keys))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]  # noqa: B905
 
 
 def platform_policies(platform, components):
@@ -86,12 +90,13 @@ class FilterModule:
     def filters(self):
         return {
             "platform_components": platform_components,
-            "platform_description": platform_description,
             "platform_faults": platform_faults,
             "platform_network": platform_network,
             "platform_policies": platform_policies,
+            "platform_prune": platform_prune,
             "platform_quorum": platform_quorum,
             "platform_records": platform_records,
             "platform_secrets_wanted": platform_secrets_wanted,
+            "platform_summary": platform_summary,
             "slots": slots,
         }

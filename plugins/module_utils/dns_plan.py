@@ -166,15 +166,22 @@ def _value_fault(kind, value):
 def owned(key, owner, names):
     """Tell whether a name is ours to prune.
 
-    :arg owner: dict suffixes (domain names; everything below one is ours) and names (exact ones).
+    :arg owner: dict names (exact), prefixes (beginnings), patterns (regular expressions for the whole name), keep
+        (exact names that stay in any case).
     :arg names: names that carry our TXT ownership marker.
     """
     name, kind = key
-    if kind not in TYPES:
+    if kind not in TYPES or name in {canonical_name(entry) for entry in owner.get("keep") or []}:
         return False
     exact = {canonical_name(entry) for entry in owner.get("names") or []}
     prefixes = tuple(canonical_name(entry)[:-1] for entry in owner.get("prefixes") or [])
-    return name in exact or name in names or bool(prefixes and name.startswith(prefixes))
+    patterns = owner.get("patterns") or []
+    return (
+        name in exact
+        or name in names
+        or bool(prefixes and name.startswith(prefixes))
+        or any(re.fullmatch(pattern, name[:-1]) for pattern in patterns)
+    )
 
 
 def marked(sets, marker):

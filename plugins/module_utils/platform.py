@@ -573,6 +573,21 @@ def records(platform, components, addresses):
     return result
 
 
+def prune(platform, components, removed=()):
+    """Return which records may go, as the option of route53_records: slots no longer described, unused service names.
+
+    :arg removed: slots whose instances this run ends; their tier may not be described any more.
+    """
+    domain = platform["domain"]
+    services = {name for role in components.values() for name in (role or {}).get("service_names") or []}
+    return {
+        "names": [f"{name}.{domain}" for name in sorted(services | set(removed))],
+        "patterns": [f"{re.escape(tier['name'])}-[0-9]+[.]{re.escape(domain)}" for tier in platform["tiers"]],
+        # A slot without an instance, as check mode may see it, gets its record from its next instance.
+        "keep": [f"{slot}.{domain}" for slot in slots(platform["tiers"])],
+    }
+
+
 # Roles in IAM
 
 

@@ -98,6 +98,10 @@ options:
     description: With O(state=absent), whether the volumes of the slots are deleted, and what is on them is lost.
     type: bool
     default: false
+  require_host_keys:
+    description: Whether it is an error that a running instance has not shown its SSH host key on its console yet.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for instances and volumes to reach a state.
     type: int
@@ -144,6 +148,11 @@ instances:
     volumes: {description: Ids of the slot's volumes by name., type: dict, returned: always}
 host_keys_missing:
   description: Running slots whose console has not shown a host key yet.
+  returned: always
+  type: list
+  elements: str
+removed:
+  description: Slots that were terminated because they are no longer described.
   returned: always
   type: list
   elements: str
@@ -378,14 +387,21 @@ def manage(params, ec2, clock, check_mode):
     plan = instance_plan.plan(wanted, have)
     before, after = instance_plan.view(wanted, have)
     replacements = instance_plan.replacements(wanted, have)
+    removed = instance_plan.superfluous(wanted, have)
     actions = [step.text for step in plan]
     if plan and not check_mode:
         operations = Operations(ec2, clock, params["timeout"])
         steps.run(plan, ec2, instance_plan.references(wanted, have), operations.table())
         have = read(ec2, wanted["platform"])
     tagged, missing = tag_host_keys(ec2, have, check_mode)
+    if missing and params["require_host_keys"]:
+        raise aws.AwsError(
+            f"The console of {', '.join(missing)} shows no ed25519 host key yet; look at it with get-console-output,"
+            " and replace the instance if its first boot failed."
+        )
     actions += [f"{slot}: tag it with its SSH host key" for slot in tagged]
-    return result(have, actions, before, after, host_keys_missing=missing, replacements=replacements)
+    more = {"host_keys_missing": missing, "replacements": replacements, "removed": removed}
+    return result(have, actions, before, after, **more)
 
 
 def remove(params, ec2, clock, check_mode):
@@ -402,7 +418,10 @@ def remove(params, ec2, clock, check_mode):
         steps.run(plan, ec2, {}, Operations(ec2, clock, params["timeout"]).table())
         have = read(ec2, params["platform"])
     kept = sorted(volume["VolumeId"] for volume in have.volumes.values())
-    return {**result(have, actions, before, {}, host_keys_missing=[], replacements=[]), "volumes": kept}
+    return {
+        **result(have, actions, before, {}, host_keys_missing=[], replacements=[], removed=sorted(before)),
+        "volumes": kept,
+    }
 
 
 def result(have, actions, before, after, **more):
@@ -431,6 +450,7 @@ def argument_spec():
         "confirm": {**texts, "default": []},
         "quorum_tiers": {**texts, "default": []},
         "delete_volumes": {"type": "bool", "default": False},
+        "require_host_keys": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 300},
     }
 

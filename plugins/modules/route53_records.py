@@ -72,6 +72,14 @@ options:
         description: Beginnings of names.
         type: list
         elements: str
+      patterns:
+        description: Regular expressions for whole names in lower case, without the final dot.
+        type: list
+        elements: str
+      keep:
+        description: Exact names that stay in any case.
+        type: list
+        elements: str
   marker:
     description: Names whose TXT record has this value may be removed as well.
     type: str
@@ -165,7 +173,7 @@ def argument_spec():
         "zone_id": {"type": "str"},
         "private_zone": {"type": "bool", "default": False},
         "records": {"type": "list", "elements": "dict", "default": [], "options": record},
-        "prune": {"type": "dict", "options": {"names": texts, "prefixes": texts}},
+        "prune": {"type": "dict", "options": dict.fromkeys(("names", "prefixes", "patterns", "keep"), texts)},
         "marker": {"type": "str", "default": ""},
     }
 
