@@ -10,7 +10,6 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.selfhosted.ec2.plugins.module_utils import preflight
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import ROLES_PATH, PlayHosts
-from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import platform_names
 
 PLATFORM_SPEC = os.path.join(os.path.dirname(ROLES_PATH), "playbooks", "vars", "platform_spec.yml")
 
@@ -37,26 +36,36 @@ class ActionModule(ActionBase):
         roles = play.chosen_roles(wanted)
         faults = preflight.Faults()
         checked = wanted or play.roles.names()
-        self._check_names(play, checked, faults, platform=not wanted)
+        platform = {} if wanted else self._platform_options()
+        self._check_names(play, checked, faults, platform)
+        if platform and play.hosts:
+            HostCheck(play, "platform", play.hosts[0], faults, platform).run()
         for role in roles:
             members = play.members(role)
             if not members:
                 faults.add(self._no_members(play, role))
             for host in members:
-                HostCheck(play, role, host, faults).run()
+                HostCheck(play, role, host, faults, play.roles.entry_points(role).get("main", {})).run()
         lines = faults.lines(play.hosts)
-        result.update(changed=False, roles=roles, faults=lines)
+        result.update(changed=False, roles=roles)
         if lines:
             result.update(failed=True, msg="Refused, nothing was touched.\n" + "\n".join(lines))
         return result
 
-    def _check_names(self, play, roles, faults, platform):
+    def _platform_options(self):
+        """Return the options of the platform description; which of them are needed is the playbook's business."""
+        if not os.path.isfile(PLATFORM_SPEC):
+            return {}
+        options = self._loader.load_from_file(PLATFORM_SPEC)["platform_spec"]
+        return {name: {**option, "required": False} for name, option in options.items()}
+
+    @staticmethod
+    def _check_names(play, roles, faults, platform):
         known = {role: play.roles.known(role) for role in roles}
         # Roles that are not checked still own their names: redis_sentinel_x is not redis's.
         owners = {role: known.get(role) for role in {*roles, *play.roles.names()}}
-        if platform and os.path.isfile(PLATFORM_SPEC):
-            spec = self._loader.load_from_file(PLATFORM_SPEC)
-            owners["platform"] = known["platform"] = platform_names(spec) | {"platform_secrets"}
+        if platform:
+            owners["platform"] = known["platform"] = {*platform, "platform_secrets"}
         for host in play.hosts:
             names = [name for name in play.given(host) if preflight.owner(name, owners) in known]
             for name, role, suggestion in preflight.unknown_names(names, known):
@@ -75,10 +84,11 @@ class ActionModule(ActionBase):
 
 
 class HostCheck:
-    """One role's variables on one host against the role's argument specification and rules."""
+    """One role's variables on one host against the options of its argument specification and its rules."""
 
-    def __init__(self, play, role, host, faults):
-        self._role, self._host, self._faults = role, host, faults
+    def __init__(self, play, role, host, faults, options):
+        self._role, self._faults, self._options = role, faults, options
+        self._host = None if role == "platform" else host
         self._files = play.roles
         self._variables = play.variables(host, role)
         self._templar = play.templar(self._variables)
@@ -89,7 +99,7 @@ class HostCheck:
     def run(self):
         """Add every fault found."""
         wrong = set()
-        for name, spec in self._files.entry_points(self._role).get("main", {}).items():
+        for name, spec in self._options.items():
             for sentence in self._option(name, spec):
                 self._faults.add(sentence, self._host)
                 wrong.add(name)

@@ -13,6 +13,7 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Checks the variables of all hosts of the inventory, those outside the play's limit too, against the roles of this collection.
     It runs on the controller and makes no connection.
+  - The variables of the platform description that are set are checked against its specification.
   - "Names: a variable C(<role>_x) or C(platform_x) that its role, or the platform description, does not know is refused with the nearest known name.
     The role with the longest matching name owns a variable."
   - "Values: each role's argument specification (entry point C(main)) and the rules of its C(vars/preflight.yml)
@@ -59,10 +60,11 @@ roles:
   type: list
   elements: str
   sample: [ebs_volume, etcd, host_baseline, postgresql]
-faults:
-  description: One sentence for each fault, with the hosts in brackets.
-  returned: always
-  type: list
-  elements: str
-  sample: ["etcd_prot is set, but role etcd has no such variable; did you mean etcd_port? [all hosts]"]
+msg:
+  description: One sentence for each fault, each on a line of its own, with the hosts in brackets.
+  returned: failure
+  type: str
+  sample: |-
+    Refused, nothing was touched.
+    etcd_cluster_tokn is set, but role etcd has no such variable; did you mean etcd_cluster_token? [all hosts]
 """

@@ -70,13 +70,3 @@ class RoleFiles:
     def default_group(self, role):
         """Return the group whose hosts have this role when C(<role>_group) is not set by a user."""
         return "all" if role in COMMON_ROLES else self.defaults(role).get(f"{role}_group", role)
-
-
-def platform_names(spec):
-    """Return every name beginning with C(platform_) that is a key anywhere in the platform's specification."""
-    if isinstance(spec, dict):
-        names = {key for key in spec if isinstance(key, str) and key.startswith("platform_") and key != "platform_spec"}
-        return names.union(*(platform_names(value) for value in spec.values()))
-    if isinstance(spec, list):
-        return set().union(*(platform_names(value) for value in spec))
-    return set()
