@@ -124,14 +124,13 @@ def freeze(places: list[Path], frozen: bool) -> None:
 
 
 def memory_used(places: list[Path]) -> int | None:
-    """Bytes of memory the host's processes hold, without page cache; None when unknown."""
+    """Bytes of memory the host uses, without the page cache that it could give back; None when unknown."""
     for place in places:
-        for name, keys in (("memory.stat", ("total_rss", "anon")),):
+        for usage, cache in (("memory.usage_in_bytes", "total_inactive_file"), ("memory.current", "inactive_file")):
             with contextlib.suppress(OSError):
-                values = dict(line.split() for line in (place / name).read_text().splitlines())
-                for key in keys:
-                    if key in values:
-                        return int(values[key])
+                used = int((place / usage).read_text())
+                values = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+                return used - int(values.get(cache, 0))
     return None
 
 
