@@ -123,13 +123,8 @@ def group_in_use(call: Call) -> Refusal:
     group_id = call.params.get("GroupId")
     if not group_id:
         return None
-    named = any(
-        source.get("GroupId") == group_id
-        for other in security_groups(call).values()
-        if other.id != group_id
-        for permission in [*other.ingress_rules, *other.egress_rules]
-        for source in permission.source_groups
-    )
+    others = (g for g in security_groups(call).values() if g.id != group_id)
+    named = any(r.source_group.get("GroupId") == group_id for g in others for r in [*g.ingress_rules, *g.egress_rules])
     return {"id": group_id} if named or _nics_of(call, group_id) else None
 
 
@@ -214,8 +209,7 @@ def too_many_rules(call: Call) -> Refusal:
     if group is None:
         return None
     held = group.egress_rules if call.action.endswith("Egress") else group.ingress_rules
-    count = sum(max(1, len(r.ip_ranges) + len(r.source_groups)) for r in held)
-    return {} if count + sum(len(list(_sources(p))) for p in permissions(call)) > RULES_PER_GROUP else None
+    return {} if len(held) + sum(len(list(_sources(p))) for p in permissions(call)) > RULES_PER_GROUP else None
 
 
 @rule("ec2", "ReleaseAddress", "InvalidIPAddress.InUse", "Address {address} is in use.", ERROR_CODES)
