@@ -12,21 +12,74 @@ import urllib.request
 
 #: Parameters of PostgreSQL 17 whose pg_settings.context is "postmaster".
 RESTART_PARAMETERS = frozenset(
-    """
-    allow_alter_system archive_mode autovacuum_freeze_max_age autovacuum_max_workers
-    autovacuum_multixact_freeze_max_age bonjour bonjour_name cluster_name commit_timestamp_buffers config_file
-    data_directory debug_io_direct dynamic_shared_memory_type event_source external_pid_file hba_file hot_standby
-    huge_page_size huge_pages ident_file ignore_invalid_pages jit_provider listen_addresses logging_collector
-    max_active_replication_origins max_connections max_files_per_process max_locks_per_transaction
-    max_logical_replication_workers max_notify_queue_pages max_pred_locks_per_transaction max_prepared_transactions
-    max_replication_slots max_wal_senders max_worker_processes min_dynamic_shared_memory multixact_member_buffers
-    multixact_offset_buffers notify_buffers old_snapshot_threshold port recovery_target recovery_target_action
-    recovery_target_inclusive recovery_target_lsn recovery_target_name recovery_target_time
-    recovery_target_timeline recovery_target_xid reserved_connections serializable_buffers shared_buffers
-    shared_memory_type shared_preload_libraries subtransaction_buffers superuser_reserved_connections
-    track_activity_query_size track_commit_timestamp transaction_buffers unix_socket_directories
-    unix_socket_group unix_socket_permissions wal_buffers wal_decode_buffer_size wal_level wal_log_hints
-    """.split()
+    {
+        "allow_alter_system",
+        "archive_mode",
+        "autovacuum_freeze_max_age",
+        "autovacuum_max_workers",
+        "autovacuum_multixact_freeze_max_age",
+        "bonjour",
+        "bonjour_name",
+        "cluster_name",
+        "commit_timestamp_buffers",
+        "config_file",
+        "data_directory",
+        "debug_io_direct",
+        "dynamic_shared_memory_type",
+        "event_source",
+        "external_pid_file",
+        "hba_file",
+        "hot_standby",
+        "huge_page_size",
+        "huge_pages",
+        "ident_file",
+        "ignore_invalid_pages",
+        "jit_provider",
+        "listen_addresses",
+        "logging_collector",
+        "max_active_replication_origins",
+        "max_connections",
+        "max_files_per_process",
+        "max_locks_per_transaction",
+        "max_logical_replication_workers",
+        "max_notify_queue_pages",
+        "max_pred_locks_per_transaction",
+        "max_prepared_transactions",
+        "max_replication_slots",
+        "max_wal_senders",
+        "max_worker_processes",
+        "min_dynamic_shared_memory",
+        "multixact_member_buffers",
+        "multixact_offset_buffers",
+        "notify_buffers",
+        "old_snapshot_threshold",
+        "port",
+        "recovery_target",
+        "recovery_target_action",
+        "recovery_target_inclusive",
+        "recovery_target_lsn",
+        "recovery_target_name",
+        "recovery_target_time",
+        "recovery_target_timeline",
+        "recovery_target_xid",
+        "reserved_connections",
+        "serializable_buffers",
+        "shared_buffers",
+        "shared_memory_type",
+        "shared_preload_libraries",
+        "subtransaction_buffers",
+        "superuser_reserved_connections",
+        "track_activity_query_size",
+        "track_commit_timestamp",
+        "transaction_buffers",
+        "unix_socket_directories",
+        "unix_socket_group",
+        "unix_socket_permissions",
+        "wal_buffers",
+        "wal_decode_buffer_size",
+        "wal_level",
+        "wal_log_hints",
+    }
 )
 
 
@@ -118,8 +171,9 @@ def summary(views):
 
 
 def missing(cluster, name, require, synchronous):
-    """Return what is not as I(require) says (V(nothing), V(healthy), V(redundant)), as a sentence, or an empty text.
+    """Return what is not as I(require) says, as a sentence, or an empty text.
 
+    :arg require: V(nothing), V(healthy), V(redundant) or V(complete).
     :arg cluster: what C(summary) returns.
     :arg name: this host's member.
     :arg synchronous: a synchronous standby must be there.
@@ -128,6 +182,9 @@ def missing(cluster, name, require, synchronous):
         return ""
     reason = cluster["unhealthy"].get(name)
     others = {member: text for member, text in cluster["unhealthy"].items() if member != name}
+    if require == "complete" and cluster["unhealthy"]:
+        text = "; ".join(f"{member}: {why}" for member, why in cluster["unhealthy"].items())
+        return f"PostgreSQL has members that are not well ({text})."
     if require == "redundant" and others:
         text = "; ".join(f"{member}: {why}" for member, why in others.items())
         return f"PostgreSQL has members that are not well, so {name} must not be stopped ({text})."

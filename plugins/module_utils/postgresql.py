@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a PostgreSQL cluster should hold against what it holds: pure functions that give SQL, and SCRAM verifiers (RFC 5802, RFC 7677)."""
+"""What a PostgreSQL cluster should hold against what it holds, as SQL, and SCRAM verifiers (RFC 5802, RFC 7677)."""
 
 from __future__ import annotations
 
@@ -226,8 +226,10 @@ def _extension_steps(database, extension, before):
         options = f" SCHEMA {identifier(schema)}" if schema else ""
         options += f" VERSION {literal(version)}" if version else ""
         create = f"CREATE EXTENSION {name}{options}"
-        # Without a schema of its own it goes into the first one of the search path, which is pg_catalog in these sessions.
-        return [Step(database, create if schema else f"SET search_path = public; {create}; SET search_path = pg_catalog", create)]
+        if schema:
+            return [Step(database, create)]
+        # It goes into the first schema of the search path, which is pg_catalog in these sessions.
+        return [Step(database, f"SET search_path = public; {create}; SET search_path = pg_catalog", create)]
     steps = []
     if schema and before["schema"] != schema:
         steps.append(Step(database, f"ALTER EXTENSION {name} SET SCHEMA {identifier(schema)}"))
@@ -295,7 +297,7 @@ def _target(grant):
 
 
 def pooler_steps(role, before):
-    """Return the steps for the function by which PgBouncer looks up users: it runs as its owner and only I(role) may call it."""
+    """Return the steps for the function by which PgBouncer looks up users, as its owner; only I(role) may call it."""
     name = identifier(role)
     good = before and before["source"].strip() == POOLER_FUNCTION.strip() and before["definer"]
     if good and before["grantees"] == [role] and before["usage"]:

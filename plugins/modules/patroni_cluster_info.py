@@ -36,10 +36,12 @@ options:
   require:
     description:
       - What must be so before the module returns.
-      - "V(healthy): this member runs, a replica streams, there is one leader and, with O(synchronous), a synchronous standby."
+      - "V(healthy): this member runs, and streams if it is a replica; there is one leader and, with O(synchronous),
+        a synchronous standby."
       - "V(redundant): all other members are well, so this one may be stopped."
+      - "V(complete): all members are well."
     type: str
-    choices: [nothing, healthy, redundant]
+    choices: [nothing, healthy, redundant, complete]
     default: nothing
   synchronous:
     description: Require a synchronous standby where the cluster has a replica.
@@ -150,7 +152,11 @@ def main():
         argument_spec={
             "members": {"type": "dict", "required": True},
             "name": {"type": "str", "required": True},
-            "require": {"type": "str", "choices": ["nothing", "healthy", "redundant"], "default": "nothing"},
+            "require": {
+                "type": "str",
+                "choices": ["nothing", "healthy", "redundant", "complete"],
+                "default": "nothing",
+            },
             "synchronous": {"type": "bool", "default": True},
             "wait": {"type": "int", "default": 0},
             "ca_file": {"type": "path", "required": True},

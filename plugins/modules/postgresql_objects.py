@@ -11,7 +11,7 @@ short_description: Bring roles, databases, extensions, schemas and grants to wha
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Reads everything that the description speaks of, compares, and runs only the statements that differ, all in one execution.
+  - Reads everything that the description speaks of, compares, and runs only the statements that differ, in one execution.
   - Passwords are compared by their SCRAM verifiers, and only verifiers are sent to the server, which logs neither.
   - Roles and databases that the description does not name are left. Databases are never dropped.
   - On a server that is not the leader it does nothing.
@@ -124,8 +124,9 @@ options:
             description: Owning role, the database's owner by default.
             type: str
   grants:
-    description: Privileges, on a database, on a schema of it (O(grants[].schema)), or on all objects of a kind in that schema (O(grants[].objects)),
-      those that the schema's owner makes later included.
+    description:
+      - Privileges on a database, on a schema of it (O(grants[].schema)), or on all objects of a kind in that schema
+        (O(grants[].objects)), those that the schema's owner makes later included.
     type: list
     elements: dict
     default: []
@@ -156,7 +157,9 @@ options:
         choices: [present, absent]
         default: present
   pooler_role:
-    description: Role that PgBouncer logs in with to look up users. It may call C(pgbouncer.get_auth) in the database V(postgres), and nobody else may.
+    description:
+      - Role that PgBouncer logs in with to look up users. It may call C(pgbouncer.get_auth) in the database V(postgres),
+        and nobody else may.
     type: str
 """
 
@@ -208,7 +211,8 @@ SELECT r.rolname, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolconnlimit,
 DATABASES = """
 SELECT d.datname, pg_get_userbyid(d.datdba), d.datconnlimit,
        coalesce((SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0), '{}'),
-       ARRAY(SELECT a.privilege_type FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0)
+       ARRAY(SELECT a.privilege_type FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+              WHERE a.grantee = 0)
   FROM pg_database d
 """
 EXTENSIONS = (
@@ -326,7 +330,7 @@ def read_databases(server, names):
 
 
 def read_grant(server, grant, privilege):
-    """Return on how many objects a role has a privilege, on how many it lacks it, and whether it will have it on new ones."""
+    """Return on how many objects a role has and lacks a privilege, and whether it will have it on new ones."""
     if not grant["schema"]:
         held = server.rows("postgres", DATABASE_GRANTS, (grant["database"], grant["role"], privilege))[0][0]
         return {"has": held, "lacks": 0 if held else 1, "default": False}
