@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
 
     add("up", _up, "start the lab; what runs already is left alone")
     add("down", _down, "remove everything of the lab from this machine")
-    add("status", _status, "show the lab's processes and hosts")
+    one = add("status", _status, "show the lab's processes and hosts")
+    one.add_argument("--all", action="store_true", help="terminated instances, too")
     add("env", _env, 'print the environment for AWS tools and Ansible: eval "$(lab env)"')
     one = add("ssh", _ssh, "log in to a host, or run a command there")
     one.add_argument("host", metavar="HOST")
@@ -117,7 +118,6 @@ def _services(arguments) -> int:
 
 
 def environment(lab: Lab) -> dict[str, str]:
-    public = lab.ssh_key.with_suffix(".pub")
     return {
         "LAB": lab.name,
         "AWS_ENDPOINT_URL": lab.endpoint,
@@ -129,12 +129,15 @@ def environment(lab: Lab) -> dict[str, str]:
         "ANSIBLE_REMOTE_USER": ADMIN_USER,
         "LAB_VPC_CIDR": lab.vpc_cidr,
         "LAB_CONTROLLER_CIDR": lab.controller_cidr,
-        "LAB_SSH_PUBLIC_KEY": public.read_text().strip() if public.exists() else "",
+        "LAB_SSH_PUBLIC_KEY": lab.ssh_key.with_suffix(".pub").read_text().strip(),
     }
 
 
 def _env(arguments) -> int:
-    for name, value in environment(Lab(arguments.lab)).items():
+    lab = Lab(arguments.lab)
+    if not lab.ssh_key.with_suffix(".pub").exists():
+        raise RuntimeError(f"The lab {lab.name} is not up; start it with `lab --lab {lab.name} up`.")
+    for name, value in environment(lab).items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -152,13 +155,12 @@ def _status(arguments) -> int:
     print(f"lab {lab.name} at {lab.endpoint}: " + ", ".join(f"{n} {p or 'does not run'}" for n, p in running.items()))
     if not lifecycle.aws_answers(lab):
         left = len(hosts.known(lab))
-        print(
-            f"The lab's AWS does not answer; {left} hosts are left on this machine. `lab up` starts anew, `lab down` removes."
-        )
+        print(f"Its AWS does not answer; {left} hosts are left here. `lab up` starts anew, `lab down` removes all.")
         return 1
     rows = [["INSTANCE", "NAME", "ZONE", "ADDRESS", "STATE", "HOST", "MEMORY MiB", "FAULTS"]]
     for instance in sorted(api.instances(api.ec2(lab)), key=lambda i: (api.name_of(i), i["InstanceId"])):
-        rows.append(_status_row(lab, instance))
+        if arguments.all or instance["State"]["Name"] != "terminated":
+            rows.append(_status_row(lab, instance))
     print(table(rows))
     return 0
 
@@ -184,6 +186,7 @@ def _status_row(lab: Lab, instance: dict) -> list[str]:
 
 
 def _ssh(arguments) -> int:
+    machine.check()
     lab = Lab(arguments.lab)
     instance = api.find(lab, arguments.host)
     instance_id = instance["InstanceId"]
@@ -194,6 +197,7 @@ def _ssh(arguments) -> int:
 
 
 def _console(arguments) -> int:
+    machine.check()
     lab = Lab(arguments.lab)
     instance_id = api.find(lab, arguments.host)["InstanceId"]
     log = lab.console_log(instance_id)

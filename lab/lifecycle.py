@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import api, cgroups, hosts, image, keys, machine, mounts, network, processes, volumes
-from lab.paths import RUN, STATE, Lab, forget_index
+from lab.paths import DEFAULT_LAB, RUN, STATE, Lab, forget_index
 
 Say = Callable[[str], None]
 
@@ -100,11 +100,12 @@ def _runs(lab: Lab, name: str, program: str = "") -> bool:
 
 
 def summary(lab: Lab) -> str:
-    lines = [
-        f"lab {lab.name} is up: AWS at {lab.endpoint}, VPC addresses {lab.vpc_cidr}, hosts seen from {lab.controller_cidr}",
-        f'use it:   eval "$(lab{"" if lab.name == "lab" else f" --lab {lab.name}"} env)"',
-    ]
-    return "\n".join(lines)
+    option = "" if lab.name == DEFAULT_LAB else f" --lab {lab.name}"
+    return (
+        f"lab {lab.name} is up: AWS at {lab.endpoint}, addresses for a VPC {lab.vpc_cidr}, "
+        f"hosts see this machine as {lab.controller_cidr}\n"
+        f'use it:   eval "$(lab{option} env)"'
+    )
 
 
 def down(lab: Lab, say: Say) -> None:

@@ -26,7 +26,7 @@ from lab.network import namespaces
 from lab.paths import Lab
 
 LOG = logging.getLogger("lab.reconciler")
-READ_SECONDS = 10  # reads without a datagram: only in case one was lost
+READ_SECONDS = 15  # reads without a datagram: only in case one was lost
 LOOK_SECONDS = 2  # looks at the hosts' processes
 WORKERS = 8
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
@@ -78,7 +78,7 @@ def resolver(cidr: str) -> str:
 class World:
     """What the API says at one moment, over all regions that have instances."""
 
-    def __init__(self, lab: Lab):
+    def __init__(self, lab: Lab, clients: dict):
         self.control = api.control(lab, "GET", "instances")
         regions = sorted({lab.region, *(item.get("region", lab.region) for item in self.control.values())})
         self.instances: dict[str, dict] = {}
@@ -88,7 +88,9 @@ class World:
         self.keys: dict[tuple[str, str], str] = {}
         self.blocks: dict[str, str] = {}
         for region in regions:
-            client = api.ec2(lab, region)
+            if region not in clients:
+                clients[region] = api.ec2(lab, region)
+            client = clients[region]
             for instance in api.instances(client):
                 self.instances[instance["InstanceId"]] = {**instance, "Region": region}
             self.volumes += api.pages(client, "describe_volumes", "Volumes")
@@ -110,6 +112,7 @@ class Reconciler:
         self.busy: dict[str, Future] = {}
         self.children: list[subprocess.Popen] = []
         self.memory: dict[str, int] = {}
+        self.clients: dict = {}
         self.stopping = threading.Event()
         self.world: World | None = None
         self.socket = self._listen()
@@ -171,7 +174,7 @@ class Reconciler:
     # Reading
 
     def _read(self) -> None:
-        self.world = World(self.lab)
+        self.world = World(self.lab, self.clients)
         network.apply(self.lab, self.world.models)
 
     # Acting
