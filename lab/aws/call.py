@@ -15,7 +15,7 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
-from moto.core.serialize import get_serializer_class
+from moto.core.serialize import XFormedAttributePicker, get_serializer_class
 from moto.core.utils import get_service_model
 
 ACCOUNT = "123456789012"
@@ -110,8 +110,9 @@ class Call:
         """Serialise a result (members named as boto3's) or an AWSError."""
         if isinstance(result, AWSError):
             return self._error(result)
-        serializer = get_serializer_class(self.model.service_name, self.protocol)(operation_model=self.operation())
-        return _answer(serializer.serialize(result))
+        serializer = get_serializer_class(self.model.service_name, self.protocol)
+        picker = XFormedAttributePicker(response_transformers=_transformers() if self.service == "ec2" else {})
+        return _answer(serializer(operation_model=self.operation(), value_picker=picker).serialize(result))
 
     def _error(self, error: AWSError) -> Answer:
         """The error document of the service's protocol. Source: the AWS protocol tests in botocore (error traits)."""
@@ -132,6 +133,12 @@ class Call:
     def _namespace(self) -> str:
         metadata = self.model.metadata
         return metadata.get("xmlNamespace") or "https://route53.amazonaws.com/doc/2013-04-01/"
+
+
+def _transformers() -> dict[str, Any]:
+    from moto.ec2.responses import EC2Response
+
+    return EC2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER
 
 
 def _answer(serialized: Any) -> Answer:

@@ -41,10 +41,8 @@ class Front:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["RAW_URI"] = environ.get("REQUEST_URI", environ.get("PATH_INFO", "/"))
-        if environ.get("PATH_INFO", "").startswith("/_lab/"):
-            answer = self.control(environ)
-        else:
-            answer = self.serve(environ)
+        control = environ.get("PATH_INFO", "").startswith("/_lab/")
+        answer = self.control(environ) if control else self.serve(environ)
         phrase = STATUS.get(answer.status, "Answer")
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("connection", "transfer-encoding")}
         if answer.status not in (204, 304) and environ["REQUEST_METHOD"] != "HEAD":
@@ -86,8 +84,8 @@ class Front:
         call.identity = authenticate(call, self.directory)
         with self.locks[call.service]:
             rules.check(call)
-            handler = handlers.HANDLERS.get((call.service, call.action))
-            answer = call.answer(handler(call, self)) if handler else self._moto(call)
+            result = handlers.handle(call, self)
+            answer = self._moto(call) if result is handlers.PASS else call.answer(result)
             if not answer.error:
                 handlers.after(call, self)
         if not call.reads and not answer.error and call.service in NOTIFYING:

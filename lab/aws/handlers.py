@@ -15,6 +15,7 @@ from lab.aws.call import ACCOUNT, Call
 from lab.aws.rules import route53
 
 CONSOLE_BYTES = 65536
+PASS = object()
 HANDLERS: dict[tuple[str, str], Callable[[Call, Any], Any]] = {}
 
 
@@ -26,6 +27,12 @@ def handler(service: str, action: str) -> Callable[[Any], Any]:
         return function
 
     return register
+
+
+def handle(call: Call, front: Any) -> Any:
+    """The front's own result of a call, or PASS if moto shall answer."""
+    function = HANDLERS.get((call.service, call.action))
+    return function(call, front) if function else PASS
 
 
 def after(call: Call, front: Any) -> None:
@@ -46,6 +53,13 @@ def instances(front: Any) -> dict[str, Any]:
         for reservation in list(backend.reservations.values())
         for instance in reservation.instances
     }
+
+
+@handler("ec2", "RunInstances")
+def run_again(call: Call, _front: Any) -> Any:
+    """A client token that was used with the same arguments answers what it made; everything else goes to moto."""
+    known = call.backend().__dict__.get("lab_tokens", {}).get(call.params.get("ClientToken"))
+    return known[0] if known and known[0].id in call.backend().reservations else PASS
 
 
 @handler("ec2", "GetConsoleOutput")

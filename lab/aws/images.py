@@ -1,6 +1,7 @@
 """The machine images of the lab: Debian's official ones by owner, name and age, in every region.
 
-Source of owner and names: wiki.debian.org, Cloud/AmazonEC2Image (account 136693071363, `debian-<release>-<arch>-<build>`).
+Source of owner and names: wiki.debian.org, Cloud/AmazonEC2Image (account 136693071363,
+`debian-<release>-<architecture>-<build>`).
 """
 
 from __future__ import annotations

@@ -138,13 +138,11 @@ _MOTO: dict[str, Any] = {
 def _run_instances(
     self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
 ) -> Any:
-    """A repeated client token answers the first reservation, MaxCount counts, the root device comes from the image."""
+    """MaxCount counts, the root device comes from the image, the client token is remembered."""
     call = CURRENT.get()
     params = call.params if call else {}
     token = params.get("ClientToken")
     known = self.__dict__.setdefault("lab_tokens", {})
-    if token in known and known[token][0].id in self.reservations:
-        return known[token][0]
     count = int(params.get("MaxCount", count))
     kwargs["block_device_mappings"] = _devices(self, image_id, kwargs.get("block_device_mappings") or [])
     kwargs["disable_api_termination"] = params.get("DisableApiTermination", False)
@@ -174,7 +172,7 @@ def _devices(backend: Any, image_id: str, mappings: list[dict[str, Any]]) -> lis
 
 
 def _furnish(backend: Any, instance: Any, params: dict[str, Any], kwargs: dict[str, Any], index: int) -> None:
-    """What moto leaves out for the instances of one call: the profile of all but the first, volume performance, tags."""
+    """What moto leaves out of a launch: the profile of all but the first, volume performance, interface tags."""
     profile = params.get("IamInstanceProfile", {})
     if profile and index:
         backend.associate_iam_instance_profile(

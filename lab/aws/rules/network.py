@@ -223,7 +223,8 @@ def release_in_use(call: Call) -> Refusal:
     "ec2",
     "DetachInternetGateway",
     "DependencyViolation",
-    "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.",
+    "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the "
+    "gateway.",
     "EC2 API Reference, DetachInternetGateway",
 )
 def gateway_in_use(call: Call) -> Refusal:

@@ -107,7 +107,7 @@ def device_mapping(call: Call) -> Refusal:
     seen: set[str] = set()
     image = call.backend().amis.get(call.params.get("ImageId"))
     for entry in wanted(call):
-        device, size, snapshot = entry["Device"], _size(entry), entry.get("SnapshotId")
+        device, size = entry["Device"], _size(entry)
         if device in seen:
             return {"why": f"The device '{device}' is used in more than one block-device mapping"}
         seen.add(device)
@@ -115,8 +115,22 @@ def device_mapping(call: Call) -> Refusal:
         if root and size is not None and size < image.ebs_snapshot.volume.size:
             needed = image.ebs_snapshot.volume.size
             return {"why": f"Volume of size {size}GB is smaller than snapshot, expect size >= {needed}GB"}
-        if not root and size is None and not snapshot:
-            return {"why": f"Invalid snapshot or volume size for device '{device}'"}
+    return None
+
+
+@rule(
+    "ec2",
+    "RunInstances CreateVolume",
+    "MissingParameter",
+    "The request must contain the parameter size or snapshotId",
+    ERROR_CODES,
+)
+def size_missing(call: Call) -> Refusal:
+    image = call.backend().amis.get(call.params.get("ImageId"))
+    for entry in wanted(call):
+        root = image is not None and entry.get("Device") == image.root_device_name
+        if not root and _size(entry) is None and not entry.get("SnapshotId"):
+            return {}
     return None
 
 
@@ -235,8 +249,8 @@ def _tag_lists(call: Call) -> Iterator[list[dict[str, str]]]:
 
 
 TAGGING = (
-    "CreateTags RunInstances CreateVolume CreateVpc CreateSubnet CreateSecurityGroup CreateInternetGateway CreateRouteTable "
-    "CreateNatGateway AllocateAddress CreateSnapshot ImportKeyPair CreateKeyPair CreateNetworkInterface CreateVpcEndpoint"
+    "CreateTags RunInstances CreateVolume CreateVpc CreateSubnet CreateSecurityGroup CreateInternetGateway "
+    "CreateRouteTable CreateVpcEndpoint CreateNatGateway AllocateAddress CreateSnapshot ImportKeyPair CreateKeyPair CreateNetworkInterface"
 )
 TAG_SOURCE = "EC2 User Guide, Tag restrictions"
 
