@@ -29,7 +29,7 @@ def certificate_fault(item):
     :arg item: dict with C(name), C(certificate) and C(key), both PEM; the first certificate is the server's own.
     """
     if not HAS_CRYPTOGRAPHY:
-        raise AnsibleFilterError("selfhosted.ec2.certificate_fault needs the Python package cryptography on the controller.")
+        raise AnsibleFilterError("certificate_fault needs the Python package cryptography on the controller.")
     name = item.get("name", "")
     try:
         certificate = x509.load_pem_x509_certificates(str(item.get("certificate", "")).encode())[0]

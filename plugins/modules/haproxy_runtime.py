@@ -11,7 +11,8 @@ short_description: Reload a running HAProxy, drain its servers, wait for its ser
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Reloads HAProxy when one of its files is newer than the worker that runs, so that a reload is not lost when a run was cut off after the files were written.
+  - Reloads HAProxy when one of its files is newer than the worker that runs.
+    No reload is lost when a run was cut off after the files were written.
   - Sets the state of a server over the runtime socket, and waits for its sessions to end.
   - Waits until each of the named services has a server that is up.
   - The three may be asked for in one task and are done in this order.
@@ -37,7 +38,7 @@ options:
     elements: str
     default: []
   reload_command:
-    description: Command that reloads HAProxy, ends when the new worker runs, and fails when it refuses its configuration.
+    description: Command that reloads HAProxy. It ends when the new worker runs, and fails when HAProxy refuses.
     type: list
     elements: str
     default: [systemctl, reload, haproxy]
@@ -101,7 +102,8 @@ reloaded_for:
   type: list
   elements: str
 servers:
-  description: The servers at the end, each with service, server, status, check, sessions and administrative (ready, drain or maint).
+  description:
+    - The servers at the end, each with service, server, status, check, sessions and administrative (its O(state)).
   returned: success
   type: list
   elements: dict
@@ -175,16 +177,11 @@ def change_diff(members, changes, wanted):
     """Return before and after as text, None when nothing changes."""
     if not changes:
         return None
-    changed = {(entry["service"], entry["server"]) for entry in changes}
-
-    def lines(after):
-        return "".join(
-            "%s/%s %s\n"
-            % (e["service"], e["server"], wanted if after and (e["service"], e["server"]) in changed else e["administrative"])
-            for e in members
-        )
-
-    return {"before": lines(False), "after": lines(True)}
+    before = {"%s/%s" % (entry["service"], entry["server"]): entry["administrative"] for entry in members}
+    return {
+        "before": "".join("%s %s\n" % pair for pair in before.items()),
+        "after": "".join("%s %s\n" % (name, wanted) for name in before),
+    }
 
 
 def end_sessions(module, runtime):
