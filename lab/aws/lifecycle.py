@@ -6,19 +6,14 @@ Sources: EC2 User Guide, "Instance lifecycle"; EC2 API Reference, RunInstances, 
 from __future__ import annotations
 
 import copy
-import ipaddress
-import itertools
-import threading
 import time
 from typing import Any
 
-from moto.ec2.models import ec2_backends, elastic_ip_addresses
+from moto.ec2.models import ec2_backends
 from moto.ec2.models import elastic_block_store as ebs
-from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models import instances as ec2
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
-from moto.route53.models import Route53Backend
 
 from lab.aws import images
 from lab.aws.call import ACCOUNT, CURRENT, AWSError
@@ -26,9 +21,6 @@ from lab.aws.call import ACCOUNT, CURRENT, AWSError
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 TERMINATED_SECONDS = 3600
 GP3_THROUGHPUT = 125
-PUBLIC_NETWORK = ipaddress.ip_network("54.214.0.0/16")
-_ADDRESSES = itertools.count()
-_ADDRESSES_LOCK = threading.Lock()
 TRANSITIONS = {
     "running": ("pending", "running"),
     "stopped": ("stopping", "stopped", "running", "pending"),
@@ -129,9 +121,6 @@ _MOTO: dict[str, Any] = {
     "attach_volume": ebs.EBSBackend.attach_volume,
     "detach_volume": ebs.EBSBackend.detach_volume,
     "create_volume": ebs.EBSBackend.create_volume,
-    "nic_stop": nics.NetworkInterface.stop,
-    "nic_start": nics.NetworkInterface.start,
-    "create_hosted_zone": Route53Backend.create_hosted_zone,
 }
 
 
@@ -316,38 +305,6 @@ def _zone_id(self: Any) -> str | None:
     return next((zone.zone_id for zone in zones if zone.name == self.zone), None)
 
 
-def _public_address() -> str:
-    """A public address that is not given out yet; moto's are random, Elastic IPs even loopback ones."""
-    with _ADDRESSES_LOCK:
-        used = {a.public_ip for b in list(ec2_backends[ACCOUNT].values()) for a in b.addresses}
-        used |= {n.public_ip for b in list(ec2_backends[ACCOUNT].values()) for n in b.enis.values()}
-        for _attempt in range(PUBLIC_NETWORK.num_addresses):
-            address = str(PUBLIC_NETWORK[next(_ADDRESSES) % (PUBLIC_NETWORK.num_addresses - 2) + 1])
-            if address not in used:
-                return address
-    raise AWSError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
-
-
-def _nic_stop(self: Any) -> None:
-    if not any(a.eni is self for a in self.ec2_backend.addresses):
-        _MOTO["nic_stop"](self)
-
-
-def _nic_start(self: Any) -> None:
-    if not any(a.eni is self for a in self.ec2_backend.addresses):
-        _MOTO["nic_start"](self)
-
-
-def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """moto shows the start of authority as the text of a dictionary and name servers without their final dot."""
-    zone = _MOTO["create_hosted_zone"](self, *args, **kwargs)
-    for record in zone.rrsets:
-        record.records = [value["Value"] if isinstance(value, dict) else value for value in record.records]
-        if record.type == "NS":
-            record.records = [value.rstrip(".") + "." for value in record.records]
-    return zone
-
-
 def install(immediate: bool) -> Lifecycle:
     """Replace moto's methods. `immediate`: see Lifecycle."""
     LIFECYCLE.immediate = immediate
@@ -363,10 +320,5 @@ def install(immediate: bool) -> Lifecycle:
     ebs.EBSBackend.detach_volume = _detach_volume
     ebs.EBSBackend.create_volume = _create_volume
     AmiBackend._load_amis = _load_amis
-    elastic_ip_addresses.random_ip = _public_address
-    nics.random_public_ip = _public_address
-    nics.NetworkInterface.stop = _nic_stop
-    nics.NetworkInterface.start = _nic_start
-    Route53Backend.create_hosted_zone = _create_hosted_zone
     Ami.block_device_mappings = property(_image_devices)
     return LIFECYCLE

@@ -250,7 +250,8 @@ def _tag_lists(call: Call) -> Iterator[list[dict[str, str]]]:
 
 TAGGING = (
     "CreateTags RunInstances CreateVolume CreateVpc CreateSubnet CreateSecurityGroup CreateInternetGateway "
-    "CreateRouteTable CreateVpcEndpoint CreateNatGateway AllocateAddress CreateSnapshot ImportKeyPair CreateKeyPair CreateNetworkInterface"
+    "CreateRouteTable CreateVpcEndpoint CreateNatGateway AllocateAddress CreateSnapshot ImportKeyPair CreateKeyPair "
+    "CreateNetworkInterface"
 )
 TAG_SOURCE = "EC2 User Guide, Tag restrictions"
 
