@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Renders the templates of config_files on the controller and sends the whole set at once."""
+
 from __future__ import annotations
 
 import os

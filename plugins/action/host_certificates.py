@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Signs what host_certificates asks for. The CA's key stays in the controller's memory."""
+
 from __future__ import annotations
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -61,13 +62,17 @@ class ActionModule(ActionBase):
         domains = args.get("domains") or [self._variable("platform_domain", "platform_domain")]
         try:
             authority = x.Authority(
-                args.pop("ca_certificate", None) or self._variable("platform_secrets['ca/certificate']", "ca_certificate"),
+                args.pop("ca_certificate", None)
+                or self._variable("platform_secrets['ca/certificate']", "ca_certificate"),
                 args.pop("ca_key", None) or self._variable("platform_secrets['ca/key']", "ca_key"),
             )
             for option in entries:
                 x.check_wanted(option, domains)
             sent = [
-                dict({key: value for key, value in option.items() if key != "notify"}, directory=option["directory"].rstrip("/"))
+                dict(
+                    {key: value for key, value in option.items() if key != "notify"},
+                    directory=option["directory"].rstrip("/"),
+                )
                 for option in entries
             ]
             args.update(certificates=sent, ca_certificate=authority.bundle())

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files on a host: what is there, what is wanted, and replacing one by the other atomically."""
+
 from __future__ import annotations
 
 import grp

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """X.509 for a platform of its own: inspecting, requesting and signing leaf certificates."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -44,7 +45,7 @@ def not_after(certificate):
 
 
 def load_certificates(pem):
-    """All certificates of a PEM text or bytes, in order. Raises CertificateError when there is none or one is broken."""
+    """All certificates of a PEM text or bytes, in order. Raises CertificateError for none or a broken one."""
     data = pem.encode() if isinstance(pem, str) else pem
     blocks = _BLOCK.findall(data)
     if not blocks:
@@ -286,7 +287,9 @@ class Authority:
 
     def _extensions(self, wanted, public):
         dns, addresses = normal_names(wanted)
-        names = [x509.DNSName(name) for name in dns] + [x509.IPAddress(ipaddress.ip_address(text)) for text in addresses]
+        names = [x509.DNSName(name) for name in dns] + [
+            x509.IPAddress(ipaddress.ip_address(text)) for text in addresses
+        ]
         purposes = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
         identifier = _extension(self.certificate, x509.SubjectKeyIdentifier)
         if identifier is None:

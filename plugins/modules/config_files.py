@@ -10,15 +10,16 @@ short_description: Write a set of configuration files in one round trip
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Renders templates on the controller, sends all files of a set in one module execution, checks every changed file with its
-    validator before any of them is replaced, and replaces each one by rename.
+  - Renders templates on the controller, sends all files of a set in one module execution, checks every changed file
+    with its validator before any of them is replaced, and replaces each one by rename.
   - Removes files that the set no longer has, from the directories named in O(purge).
   - Each file may name the handlers that its change notifies.
 attributes:
   check_mode:
     support: full
-    description: Reports the same changes and the same diff, and runs the validators on temporary files. An owner, group, directory or validator that
-      the host does not have yet is no error in check mode; a validator that refuses a file gives a warning, since an earlier step of the same run may bring what it misses.
+    description: Reports the same changes and the same diff, and runs the validators on temporary files. An owner,
+      group, directory or validator that the host does not have yet is no error in check mode; a validator that refuses
+      a file gives a warning, since an earlier step of the same run may bring what it misses.
   diff_mode:
     support: full
     description: One entry per file; the content of files marked O(files[].secret) and of binary files is not shown.
@@ -41,8 +42,9 @@ options:
         required: true
       template:
         description:
-          - Jinja template, searched as M(ansible.builtin.template) does (C(templates/) of the role, then beside the playbook). A newline after a block is
-            removed and the last newline is kept. C(ansible_managed) is a fixed text unless the variable is set.
+          - Jinja template, searched as M(ansible.builtin.template) does (C(templates/) of the role, then beside the
+            playbook). A newline after a block is removed and the last newline is kept. C(ansible_managed) is a fixed
+            text unless the variable is set.
         type: str
       content:
         description: The text of the file, taken as it is.
@@ -52,7 +54,7 @@ options:
         type: dict
         default: {}
       owner:
-        description: Owner, by name or number. Left as it is (root for a new file) when neither this nor O(owner) is set.
+        description: Owner, by name or number. Left as it is (root for a new file) without this and O(owner).
         type: str
       group:
         description: Group, by name or number.
@@ -62,11 +64,12 @@ options:
         type: str
       validate:
         description:
-          - Command that ends with 0 when the file is good, as a list of arguments or as a string; C(%s) stands for the path of the temporary file, which has
-            its final owner and mode, lies in the target directory and keeps the suffix of its name.
+          - Command that ends with 0 when the file is good, as a list of arguments or as a string; C(%s) stands for the
+            path of the temporary file, which has its final owner and mode, lies in the target directory and keeps the
+            suffix of its name.
         type: raw
       notify:
-        description: Handlers to notify when this file changes, beside those of the task's C(notify), which any change notifies.
+        description: Handlers to notify when this file changes. Any change notifies those of the task's C(notify).
         type: list
         elements: str
         default: []
@@ -120,13 +123,13 @@ options:
         elements: str
         required: true
   validate_all:
-    description: Commands that check a whole directory as it would be after the change. Run only when a file in it changes.
+    description: Commands that check a whole directory as it would be after the change, run when a file in it changes.
     type: list
     elements: dict
     default: []
     suboptions:
       directory:
-        description: Directory to check; C(%s) in the command stands for a copy of it beside it, with the new files in place.
+        description: Directory to check; C(%s) in the command stands for a copy beside it that has the new files.
         type: path
         required: true
       command:
@@ -161,7 +164,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_files:
-  description: Paths of files that were (in check mode would be) written, removed, or given another owner, group or mode.
+  description: Files that were (in check mode would be) written, removed, or given another owner, group or mode.
   returned: success
   type: list
   elements: str
@@ -241,7 +244,10 @@ class Item:
             if self.before.target:
                 before = ("link to %s\n" % self.before.target).encode()
             entries.append(content_diff(self.path, before, self.content, self.secret))
-        was, will = self.before.attributes, wanted_attributes(self.before, self.account, self.owner, self.group, self.mode)
+        was, will = (
+            self.before.attributes,
+            wanted_attributes(self.before, self.account, self.owner, self.group, self.mode),
+        )
         if was != will:
             entries.append(attributes_diff(self.path, was, will))
         return entries
@@ -262,7 +268,9 @@ class Plan:
 
     def missing_accounts(self):
         """Accounts that the host lacks, with the path that needs them."""
-        return ["%s (%s)" % (name, item.path) for item in self.directories + self.files for name in item.account.missing]
+        return [
+            "%s (%s)" % (name, item.path) for item in self.directories + self.files for name in item.account.missing
+        ]
 
     def diff(self):
         """The Ansible diff."""
@@ -324,7 +332,11 @@ def find_removals(purge, keep):
             continue
         for name in names:
             path = os.path.join(option["directory"], name)
-            if name.startswith(".") or path in keep or not any(fnmatch.fnmatchcase(name, pattern) for pattern in option["patterns"]):
+            if (
+                name.startswith(".")
+                or path in keep
+                or not any(fnmatch.fnmatchcase(name, pattern) for pattern in option["patterns"])
+            ):
                 continue
             state = read_state(path)
             if state.kind != "directory":
@@ -404,7 +416,9 @@ class Worker:
         account, mode = item.account, item.mode
         if not os.path.isdir(directory) or item.account.missing:
             if not self.module.check_mode:
-                raise FileError("The directory %s of the file %s does not exist; list it in directories." % (directory, item.path))
+                raise FileError(
+                    "The directory %s of %s does not exist; list it in directories." % (directory, item.path)
+                )
             directory, account, mode = self.scratch_directory(), Account(), 0o600
         item.staged = stage(directory, name, item.content, account, mode, item.before)
         if item.command:
@@ -446,7 +460,9 @@ class Worker:
             return
         command = parse_command(option["command"], directory)
         parent = os.path.dirname(directory)
-        copy = tempfile.mkdtemp(prefix=".%s." % os.path.basename(directory), dir=parent if os.path.isdir(parent) else self.module.tmpdir)
+        copy = tempfile.mkdtemp(
+            prefix=".%s." % os.path.basename(directory), dir=parent if os.path.isdir(parent) else self.module.tmpdir
+        )
         self.scratch.append(copy)
         if os.path.isdir(directory):
             copy_tree(directory, copy)
@@ -581,7 +597,9 @@ def main():
     except FileError as error:
         module.fail_json(msg=str(error), invocation=hidden)
     except OSError as error:
-        module.fail_json(msg="%s: %s." % (error.filename or "The files cannot be written", error.strerror), invocation=hidden)
+        module.fail_json(
+            msg="%s: %s." % (error.filename or "The files cannot be written", error.strerror), invocation=hidden
+        )
     module.exit_json(invocation=hidden, **result)
 
 

@@ -10,8 +10,9 @@ short_description: Tell which running units are older than their files
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Compares the start of each systemd unit's main process with the change time of the files it reads at its start. A unit whose files changed later waits for a restart.
-  - The answer comes from the running process, so it survives an interrupted run, which a handler's notification does not.
+  - Compares the start of each systemd unit's main process with the change time of the files it reads at its start.
+    A unit whose files changed later waits for a restart.
+  - The answer comes from the running process, so it survives an interrupted run; a handler's notification does not.
 attributes:
   check_mode:
     support: full
@@ -36,7 +37,8 @@ options:
         required: true
       files:
         description:
-          - Paths or shell patterns (C(**) for any depth) of files that need a restart when they change. What does not exist is ignored.
+          - Paths or shell patterns (C(**) for any depth) of files that need a restart when they change. What does not
+            exist is ignored.
           - A directory counts by its own change time, that is when an entry was added, renamed or removed.
         type: list
         elements: path
@@ -81,6 +83,7 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = ("Id", "Names", "ActiveState", "MainPID", "ExecMainStartTimestamp", "ActiveEnterTimestamp")
+SUFFIXES = (".service", ".socket", ".mount", ".timer", ".target", ".path")
 RUNNING = ("active", "reloading", "refreshing", "activating", "deactivating")
 
 
@@ -99,12 +102,14 @@ def parse_time(text):
 
 def parse_show(text):
     """Property dicts from the output of `systemctl show`, one per unit."""
-    return [dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.split("\n\n") if block.strip()]
+    return [
+        dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.split("\n\n") if block.strip()
+    ]
 
 
 def full_name(name):
     """Unit name with its suffix."""
-    return name if "." in name and name.rsplit(".", 1)[1] in ("service", "socket", "mount", "timer", "target", "path") else name + ".service"
+    return name if name.endswith(SUFFIXES) else name + ".service"
 
 
 def start_time(unit):
@@ -116,7 +121,8 @@ def start_time(unit):
         return None
     if unit.get("MainPID", "0") == "0" and unit.get("ActiveState") != "active":
         return None
-    return parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(unit.get("ActiveEnterTimestamp", "")) or None
+    times = (parse_time(unit.get(key, "")) for key in ("ExecMainStartTimestamp", "ActiveEnterTimestamp"))
+    return next((time for time in times if time), None)
 
 
 def newer_files(patterns, since):
@@ -169,7 +175,9 @@ def main():
     command = ["systemctl", "show", "--no-pager", "--timestamp=us+utc", "--property=" + ",".join(PROPERTIES), "--"]
     shown = []
     if units:
-        code, out, err = module.run_command(command + [full_name(unit["name"]) for unit in units], environ_update={"LC_ALL": "C"})
+        code, out, err = module.run_command(
+            command + [full_name(unit["name"]) for unit in units], environ_update={"LC_ALL": "C"}
+        )
         if code != 0:
             module.fail_json(msg="systemd did not answer on this host: %s" % (err.strip() or out.strip()))
         shown = parse_show(out)
