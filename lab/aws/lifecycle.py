@@ -17,6 +17,7 @@ from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBacken
 
 from lab.aws import images
 from lab.aws.call import ACCOUNT, CURRENT, AWSError
+from lab.aws.mends import release_addresses
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 TERMINATED_SECONDS = 3600
@@ -50,6 +51,7 @@ class Lifecycle:
         if instance.state not in TRANSITIONS[state]:
             raise ValueError(f"{instance_id} is {instance.state}; it cannot become {state}.")
         if state == "terminated" and instance.state != "terminated":
+            release_addresses(instance.ec2_backend, list(instance.nics.values()))
             _MOTO["terminate"](instance)
             self.terminated[instance_id] = time.time()
         elif state != "terminated":

@@ -11,6 +11,7 @@ from typing import Any
 from moto.dynamodb.models.table import Table
 from moto.ec2.models import ec2_backends, elastic_ip_addresses
 from moto.ec2.models import elastic_network_interfaces as nics
+from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.route53.models import Route53Backend
 
 from lab.aws.call import ACCOUNT, AWSError
@@ -22,6 +23,9 @@ _MOTO: dict[str, Any] = {
     "nic_stop": nics.NetworkInterface.stop,
     "nic_start": nics.NetworkInterface.start,
     "create_hosted_zone": Route53Backend.create_hosted_zone,
+    "create_interface": nics.NetworkInterfaceBackend.create_network_interface,
+    "delete_interface": nics.NetworkInterfaceBackend.delete_network_interface,
+    "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
     "describe_table": Table.describe,
 }
 
@@ -48,6 +52,41 @@ def _nic_start(self: Any) -> None:
         _MOTO["nic_start"](self)
 
 
+def _create_interface(self: Any, subnet: Any, private_ip_address: Any, *args: Any, **kwargs: Any) -> Any:
+    """Interfaces of NAT gateways and endpoints have an address of their subnet; moto invents one."""
+    subnet = self.get_subnet(subnet) if isinstance(subnet, str) else subnet
+    given = private_ip_address[0] if isinstance(private_ip_address, list) and private_ip_address else private_ip_address
+    inside = given and ipaddress.ip_address(given) in ipaddress.ip_network(subnet.cidr_block, strict=False)
+    if not inside and not (args and args[0]) and not kwargs.get("private_ip_addresses"):
+        private_ip_address = subnet.get_available_subnet_ip(instance=None)
+    return _MOTO["create_interface"](self, subnet, private_ip_address, *args, **kwargs)
+
+
+def _delete_interface(self: Any, eni_id: str) -> None:
+    nic = self.enis.get(eni_id)
+    _MOTO["delete_interface"](self, eni_id)
+    if nic.private_ip_address:
+        nic.subnet.del_subnet_ip(nic.private_ip_address)
+
+
+def release_addresses(backend: Any, interfaces: list[Any]) -> None:
+    """Elastic IPs are free again once their interface is gone. Source: VPC User Guide, Elastic IP addresses."""
+    for address in list(backend.addresses):
+        if address.association_id and address.eni in interfaces:
+            backend.disassociate_address(association_id=address.association_id)
+
+
+def _delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
+    """moto keeps the interface and the Elastic IP of a deleted gateway."""
+    gateway = self.nat_gateways.get(nat_gateway_id)
+    if gateway is None:
+        raise AWSError("NatGatewayNotFound", f"The Nat Gateway {nat_gateway_id} was not found")
+    if gateway.state != "deleted":
+        release_addresses(self, [gateway._eni])
+        self.delete_network_interface(gateway._eni.id)
+    return _MOTO["delete_nat_gateway"](self, nat_gateway_id)
+
+
 def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
     """moto shows the start of authority as the text of a dictionary and name servers without their final dot."""
     zone = _MOTO["create_hosted_zone"](self, *args, **kwargs)
@@ -71,5 +110,8 @@ def install() -> None:
     nics.random_public_ip = _public_address
     nics.NetworkInterface.stop = _nic_stop
     nics.NetworkInterface.start = _nic_start
+    nics.NetworkInterfaceBackend.create_network_interface = _create_interface
+    nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
+    NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
     Route53Backend.create_hosted_zone = _create_hosted_zone
     Table.describe = _describe_table

@@ -446,6 +446,29 @@ def test_elastic_addresses(world):
     )
 
 
+def test_nat_gateway_gives_back_what_it_held(world):
+    ec2 = world.ec2
+    subnet = world.make_subnet("10.20.144.0/24", "eu-west-1a")
+    held = {"AllocationId": ec2.allocate_address(Domain="vpc")["AllocationId"]}
+    gateway = ec2.create_nat_gateway(SubnetId=subnet, **held)["NatGateway"]
+    assert gateway["NatGatewayAddresses"][0]["PrivateIp"].startswith("10.20.144.")
+    assert code(ec2.release_address, **held)[0] == "InvalidIPAddress.InUse"
+    assert code(ec2.delete_subnet, SubnetId=subnet)[0] == "DependencyViolation"
+    ec2.delete_nat_gateway(NatGatewayId=gateway["NatGatewayId"])
+    ec2.release_address(**held)
+    ec2.delete_subnet(SubnetId=subnet)
+
+
+def test_terminated_instance_gives_back_its_address(world):
+    instance = world.run()
+    world.front.report(instance, "running")
+    held = {"AllocationId": world.ec2.allocate_address(Domain="vpc")["AllocationId"]}
+    world.ec2.associate_address(InstanceId=instance, **held)
+    world.ec2.terminate_instances(InstanceIds=[instance])
+    world.front.report(instance, "terminated")
+    world.ec2.release_address(**held)
+
+
 def test_metadata_options_are_kept(world):
     modify = world.ec2.modify_instance_metadata_options
     modify(InstanceId=world.instance, HttpTokens="required", HttpPutResponseHopLimit=2)
