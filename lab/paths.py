@@ -27,7 +27,7 @@ TLS_ADDRESS = "198.51.100.10"
 MIRROR_ADDRESS = "198.51.100.20"
 IMDS_ADDRESS = "169.254.169.254"
 TIME_ADDRESS = "169.254.169.123"
-MIRROR_HOST = "packages.lab.internal"
+MIRROR_HOST = "packages.mirror.internal"
 INTERFACE = "ens5"
 ADMIN_USER = "admin"
 

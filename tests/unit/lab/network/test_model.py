@@ -99,6 +99,15 @@ def test_elastic_address(ec2, network):
     assert interface.public == ((interface.addresses[0], address["PublicIp"]),)
 
 
+def test_moved_elastic_address_has_one_owner(ec2, network):
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    for name in ("private_host", "public_host"):
+        ec2.associate_address(AllocationId=address, InstanceId=network[name], AllowReassociation=True)
+    vpc = model_of(ec2)
+    assert host_of(vpc, network["private_host"]).interfaces[0].public == ()
+    assert len(host_of(vpc, network["public_host"]).interfaces[0].public) == 1
+
+
 def test_security_group_rules(ec2, network):
     group = network["group"]
     ec2.authorize_security_group_ingress(

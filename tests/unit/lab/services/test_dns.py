@@ -87,9 +87,7 @@ def test_weighted_failover_multi_value_and_alias():
         *(record("m.t.internal", "A", f"10.0.1.{number}", multi_value=True) for number in range(12)),
         RecordSet("l.t.internal", "A", alias="f.t.internal"),
     )
-    picked = Counter(
-        values(ask("w.t.internal", "A", weighted, choose=random.Random(seed)))[0] for seed in range(400)
-    )
+    picked = Counter(values(ask("w.t.internal", "A", weighted, choose=random.Random(seed)))[0] for seed in range(400))
     assert set(picked) == {"10.0.0.1", "10.0.0.2"}
     assert 2 < picked["10.0.0.1"] / picked["10.0.0.2"] < 4.5
     assert values(ask("f.t.internal", "A", weighted)) == ["10.0.0.1"]
@@ -130,7 +128,7 @@ def test_most_specific_zone():
         ("bucket.s3.eu-west-1.amazonaws.com", "A", "NOERROR", ["198.51.100.10"]),
         ("ec2.eu-west-1.amazonaws.com", "AAAA", "NOERROR", []),
         ("notamazonaws.com", "A", "NXDOMAIN", []),
-        ("packages.lab.internal", "A", "NOERROR", ["198.51.100.20"]),
+        ("packages.mirror.internal", "A", "NOERROR", ["198.51.100.20"]),
         ("example.com", "A", "NXDOMAIN", []),
     ],
 )

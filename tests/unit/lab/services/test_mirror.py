@@ -86,7 +86,9 @@ def test_archive_without_a_source(tmp_path):
 
 def test_artifact_list(tmp_path):
     listed = tmp_path / "artifacts.toml"
-    listed.write_text('[[artifact]]\nname = "a"\nversion = "1"\nfile = "f"\nsha256 = "00"\nurl = "http://a.example/f"\n')
+    listed.write_text(
+        '[[artifact]]\nname = "a"\nversion = "1"\nfile = "f"\nsha256 = "00"\nurl = "http://a.example/f"\n'
+    )
     target = artifact_target(["artifacts", "a", "1", "f"], tmp_path, read_artifacts(listed))
     assert target == Target(tmp_path / "a/1/f", "http://a.example/f", True, "00")
     # The list that is shipped can be read.
