@@ -157,7 +157,7 @@ def endpoint(monkeypatch):
     """An endpoint with three hosts in three zones of eu-west-1; back-off costs no time."""
     server = Endpoint()
     server.instances = [Instance(f"database-{n}", f"i-0{n}", zone=zone) for n, zone in enumerate("abc", 1)]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     for name in [*instances.os.environ]:
         if name.startswith(("AWS_", "EC2_INVENTORY_")):
             monkeypatch.delenv(name)
