@@ -90,7 +90,9 @@ def attach_host(lab: Lab, instance: str | dict) -> str:
         inner = namespaces.links(namespace)
         for interface in host["interfaces"]:
             link = names.host_link(instance_id, interface["device_index"])
-            if link not in present or _inner_name(interface) not in inner:
+            # The router's end goes up last: one that is not was left half made.
+            up = link in present and "UP" in present[link]["flags"]
+            if not up or _inner_name(interface) not in inner:
                 _attach_interface(namespace, router, link, interface, link in present)
         faults.restore_host(lab, instance_id)
     return namespace
@@ -316,10 +318,15 @@ def _overlap(one: str, other: str) -> bool:
     return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))
 
 
+def _wider(route: dict, cidr: str) -> bool:
+    return "gateway" in route and ipaddress.ip_network(_destination(route)).prefixlen < int(cidr.partition("/")[2])
+
+
 def _refuse_overlap(wanted: dict[str, str], foreign: list[dict]) -> None:
+    """A wide route by a gateway, as of a VPN, may be shadowed in part; what is nearer may not."""
     for route in foreign:
         for cidr in wanted:
-            if route["dst"] != "default" and _overlap(cidr, _destination(route)):
+            if route["dst"] != "default" and _overlap(cidr, _destination(route)) and not _wider(route, cidr):
                 device = route.get("dev", "nowhere")
                 raise NetworkError(
                     f"The VPC block {cidr} overlaps the machine's own route to {route['dst']} by {device}; "
@@ -342,4 +349,3 @@ def remove_all(lab: Lab) -> None:
         for key in [key for key in _applied if key.startswith((f"{lab.name}/", lab.namespace_prefix))]:
             del _applied[key]
         namespaces.tidy()
-

@@ -15,6 +15,8 @@ TABLE = "ec2"
 MAIN = 254
 PREFERENCE_LOCAL = 1000
 PREFERENCE_TABLES = 2000
+# The router's own packets (resets, ICMP errors) may leave whatever the route tables say.
+OWN_TABLE = 900
 _PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6"}
 
 
@@ -45,9 +47,7 @@ def compile_router(vpc: Vpc, names: Names, links: Iterable[str]) -> Router:
     public = _inbound(vpc, enis)
     nat = {route.target for routes in vpc.route_tables.values() for route in routes if route.kind == "nat"}
     return Router(
-        addresses=frozenset(
-            {subnet.gateway for subnet in vpc.subnets} | {vpc.resolver, IMDS_ADDRESS, TIME_ADDRESS}
-        ),
+        addresses=frozenset({subnet.gateway for subnet in vpc.subnets} | {vpc.resolver, IMDS_ADDRESS, TIME_ADDRESS}),
         routes=_routes(vpc, names, present),
         rules=_rules(vpc, names, present),
         nft=_ruleset(vpc, names, enis, public),
@@ -69,6 +69,7 @@ def _inbound(vpc: Vpc, enis: dict[str, tuple[str, Interface]]) -> dict[str, str]
 def _routes(vpc: Vpc, names: Names, present: dict[str, tuple[str, Interface]]) -> dict[tuple[int, str], str]:
     routes = {(MAIN, cidr): "unreachable" for cidr in vpc.cidrs}
     routes[(MAIN, f"{names.controller_address}/32")] = f"dev {CONTROLLER_LINK}"
+    routes[(OWN_TABLE, "0.0.0.0/0")] = _out()
     for link, interface in present.values():
         routes.update({(MAIN, f"{address}/32"): f"dev {link}" for address in interface.addresses})
     for table_id, entries in vpc.route_tables.items():
@@ -95,7 +96,7 @@ def _next_hop(route: Route, present: dict[str, tuple[str, Interface]]) -> str:
 
 def _rules(vpc: Vpc, names: Names, present: dict[str, tuple[str, Interface]]) -> frozenset[tuple[int, str, int]]:
     """(preference, incoming link, table). By link, as a VPC chooses by the interface's subnet whatever the source."""
-    rules = {(PREFERENCE_LOCAL, "", MAIN)}
+    rules = {(PREFERENCE_LOCAL, "", MAIN), (PREFERENCE_TABLES, "lo", OWN_TABLE)}
     for link, interface in present.values():
         subnet = vpc.subnet(interface.subnet_id)
         if subnet and subnet.route_table:
@@ -153,6 +154,7 @@ def _sets(vpc: Vpc, pairs: list[tuple[str, Interface]], public: dict[str, str]) 
         [f'"{link}" . {address}' for link, interface in pairs for address in interface.addresses],
     )
     lines += _set("set", "unchecked", "ifname", [f'"{link}"' for link, eni in pairs if not eni.source_dest_check])
+    lines += _set("set", "mapped", "ipv4_addr . ipv4_addr", [f"{p} . {private}" for p, private in public.items()])
     lines += _set("map", "to_private", "ipv4_addr : ipv4_addr", [f"{p} : {private}" for p, private in public.items()])
     lines += _set("map", "to_public", "ipv4_addr : ipv4_addr", [f"{private} : {p}" for p, private in public.items()])
     return lines
@@ -269,9 +271,13 @@ def _public_hosts(vpc: Vpc) -> set[str]:
 def _forward(names: Names, pairs: list[tuple[str, Interface]]) -> list[str]:
     egress = [f'"{link}" : jump egress_{link}' for link, _interface in pairs]
     ingress = [f'"{link}" : goto ingress_{link}' for link, _interface in pairs]
+    moved = f'iifname "{INET_LINK}" ct status dnat ct original ip daddr . ip daddr != @mapped'
     forward = [
         "type filter hook forward priority filter; policy drop;",
         "jump destination_check",
+        # A public address that has moved takes its connections along: the new host would know nothing of them.
+        f"{moved} meta l4proto tcp reject with tcp reset",
+        f"{moved} drop",
         "ct state established,related accept",
         "ct state invalid drop",
     ]

@@ -131,6 +131,8 @@ def build(answers: dict[str, list[dict]]) -> list[Vpc]:
 
 def _hosts(instances: list[dict], addresses: list[dict]) -> dict[str, list[Host]]:
     elastic: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    # What an instance says of an Elastic IP may be old; the address itself knows whose it is.
+    owned = {address["PublicIp"] for address in addresses}
     for address in addresses:
         if address.get("NetworkInterfaceId") and address.get("PrivateIpAddress"):
             elastic[address["NetworkInterfaceId"]].append((address["PrivateIpAddress"], address["PublicIp"]))
@@ -139,22 +141,22 @@ def _hosts(instances: list[dict], addresses: list[dict]) -> dict[str, list[Host]
         if instance["State"]["Name"] not in ATTACHED_STATES or not instance.get("NetworkInterfaces"):
             continue
         interfaces = sorted(
-            (_interface(eni, instance, elastic) for eni in instance["NetworkInterfaces"]),
+            (_interface(eni, instance, elastic, owned) for eni in instance["NetworkInterfaces"]),
             key=lambda interface: interface.device_index,
         )
         found[instance["VpcId"]].append(Host(instance["InstanceId"], instance["State"]["Name"], tuple(interfaces)))
     return found
 
 
-def _interface(eni: dict, instance: dict, elastic: dict[str, list[tuple[str, str]]]) -> Interface:
+def _interface(eni: dict, instance: dict, elastic: dict[str, list[tuple[str, str]]], owned: set[str]) -> Interface:
     index = eni.get("Attachment", {}).get("DeviceIndex", 0)
     private = [item["PrivateIpAddress"] for item in eni.get("PrivateIpAddresses", [])] or [eni["PrivateIpAddress"]]
     public = dict(elastic.get(eni["NetworkInterfaceId"], []))
     for item in eni.get("PrivateIpAddresses", []):
         associated = item.get("Association", {}).get("PublicIp")
-        if associated:
+        if associated and associated not in owned:
             public.setdefault(item["PrivateIpAddress"], associated)
-    if index == 0 and instance.get("PublicIpAddress"):
+    if index == 0 and instance.get("PublicIpAddress") and instance["PublicIpAddress"] not in owned:
         public.setdefault(instance["PrivateIpAddress"], instance["PublicIpAddress"])
     groups = eni.get("Groups") or (instance.get("SecurityGroups", []) if index == 0 else [])
     check = eni.get("SourceDestCheck", True) and (index > 0 or instance.get("SourceDestCheck", True))

@@ -24,7 +24,11 @@ def path(namespace: str) -> Path:
 
 
 def exists(namespace: str) -> bool:
-    return path(namespace).exists()
+    """Whether the name stands for a namespace; a plain file, left by an `ip netns add` cut off, does not."""
+    try:
+        return path(namespace).stat().st_dev != _DIRECTORY.stat().st_dev
+    except FileNotFoundError:
+        return False
 
 
 def listed() -> list[str]:
@@ -121,6 +125,7 @@ def make(namespace: str) -> bool:
     """Make the namespace with lo up; False if it is there already."""
     if exists(namespace):
         return False
+    path(namespace).unlink(missing_ok=True)
     command("ip", "netns", "add", namespace)
     ip(namespace, "link", "set", "lo", "up")
     return True
@@ -129,14 +134,11 @@ def make(namespace: str) -> bool:
 def remove(namespace: str) -> None:
     """Remove the namespace's links and its name, also when a process still lives in it. None is no error."""
     if not exists(namespace):
+        path(namespace).unlink(missing_ok=True)
         return
-    try:
-        for name, link in links(namespace).items():
-            if link.get("link_type") == "ether":
-                ip(namespace, "link", "delete", name.partition("@")[0])
-    except NetworkError:
-        # A name that is no namespace any more (left by a crash while it was made) has no links to take.
-        pass
+    for name, link in links(namespace).items():
+        if link.get("link_type") == "ether":
+            ip(namespace, "link", "delete", name)
     command("ip", "netns", "delete", namespace)
 
 

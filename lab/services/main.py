@@ -59,6 +59,7 @@ class Services:
         self.mirror = mirror.Mirror(lab.mirror, lab.cache / "artifacts")
         self._servers: dict[str, tuple[int, list[Any]]] = {}
         self._resolvers: dict[str, tuple[Any, dns.Resolver]] = {}
+        self._complaints: dict[str, str] = {}
         self._notices = _notice_socket(lab.changed_socket("services"))
 
     def close(self) -> None:
@@ -96,15 +97,23 @@ class Services:
             known = api.control(self.lab, "GET", "instances")
             self.world.refresh({item.get("region", self.lab.region) for item in known.values()})
         except (api.NoAWS, BotoCoreError, ClientError, ValueError) as error:
-            LOG.warning("The AWS endpoint %s could not be read: %s", self.lab.endpoint, error)
+            self._complain("aws", f"The AWS endpoint {self.lab.endpoint} could not be read: {error}")
             return False
+        self._complaints.pop("aws", None)
         return True
+
+    def _complain(self, about: str, sentence: str) -> None:
+        """Log what fails once, not at every try."""
+        if self._complaints.get(about) != sentence:
+            LOG.warning("%s", sentence)
+            self._complaints[about] = sentence
 
     def sync(self) -> bool:
         """Open servers in new namespaces and close those of namespaces that are gone; False if some are to come."""
         snapshot = self.world.snapshot
         wanted = {self.lab.inet_namespace: ""}
-        wanted |= {self.lab.router_namespace(vpc_id): vpc_id for vpc_id in {vpc_id for vpc_id, _ in snapshot.instances}}
+        inhabited = {vpc_id for vpc_id, _address in snapshot.instances} & set(snapshot.blocks)
+        wanted |= {self.lab.router_namespace(vpc_id): vpc_id for vpc_id in inhabited}
         for namespace, (inode, _servers) in list(self._servers.items()):
             if namespace not in wanted or _inode(namespace) != inode:
                 self._drop(namespace)
@@ -126,7 +135,7 @@ class Services:
                 sock = _bound(namespace, socket.SOCK_STREAM, MIRROR_ADDRESS, 80)
                 opened.append(mirror.Server(sock, self.mirror))
         except (OSError, namespaces.NetworkError) as error:
-            LOG.warning("The services in %s could not be opened: %s", namespace, error)
+            self._complain(namespace, f"The services in {namespace} could not be opened: {error}")
             for server in opened:
                 server.close()
             return False
