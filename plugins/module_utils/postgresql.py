@@ -77,6 +77,12 @@ def literal(value):
     return "'" + text.replace("'", "''") + "'"
 
 
+def names_in(text):
+    """Return the names in a list as PostgreSQL keeps it in a setting: quoted only where they must be."""
+    found = re.findall(r'"((?:[^"]|"")*)"|([^,\s]+)', text)
+    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
+
+
 def scram_verifier(password, salt=None, iterations=SCRAM_ITERATIONS):
     """Return the verifier that PostgreSQL stores for a password.
 
@@ -204,7 +210,7 @@ def _search_path_steps(name, wanted, before):
     if wanted is None:
         return []
     value = ", ".join(identifier(schema) for schema in wanted)
-    if value == (before or ""):
+    if list(wanted) == names_in(before or ""):
         return []
     if not value:
         return [Step("postgres", f"ALTER DATABASE {name} RESET search_path")]

@@ -1,0 +1,174 @@
+"""How an etcd member starts, what its list of members should be, and when the cluster counts as well."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.filter.etcd import etcd_start
+from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
+from ansible_collections.selfhosted.ec2.plugins.modules import etcd_cluster_info, etcd_member
+
+MEMBERS = ["database-1", "database-2", "database-3"]
+EMPTY = {"initialised": False, "identity": None, "listed": [], "cluster_id": ""}
+
+
+def identity(name="database-1", cluster="abc"):
+    return {"member": name, "domain": "trading.internal", "cluster_id": cluster}
+
+
+def listed(name, started=True):
+    return {
+        "id": "1",
+        "name": name if started else "",
+        "peer_urls": [f"https://{name}.trading.internal:2380"],
+        "started": started,
+    }
+
+
+def start(views, name="database-1"):
+    return etcd_start(views, name, MEMBERS, "trading.internal")
+
+
+def fresh():
+    return {name: copy.deepcopy(EMPTY) for name in MEMBERS}
+
+
+def test_all_empty_members_make_a_new_cluster():
+    assert {start(fresh(), name)["state"] for name in MEMBERS} == {"new"}
+
+
+def test_a_cut_off_first_start_is_taken_up():
+    views = fresh()
+    views["database-2"]["initialised"] = True
+    assert start(views, "database-1")["state"] == "new"
+    assert start(views, "database-2")["state"] == "keep"
+
+
+def test_a_member_with_its_data_goes_on():
+    views = {"database-1": dict(EMPTY, initialised=True, identity=identity(), cluster_id="abc")}
+    assert start(views) == {"state": "keep", "error": ""}
+
+
+def test_an_added_member_joins():
+    views = {"database-1": dict(EMPTY, listed=[listed("database-1", started=False), listed("database-2")])}
+    assert start(views)["state"] == "existing"
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ({"identity": identity("database-2"), "initialised": True}, "belongs to etcd member database-2"),
+        ({"identity": identity()}, "is gone"),
+        ({"identity": identity(), "initialised": True, "cluster_id": "fed"}, "but the other members are cluster fed"),
+        ({"listed": [listed("database-1"), listed("database-2")]}, "its data directory is empty"),
+        ({"listed": [listed("database-2")]}, "is not a member"),
+        ({}, "database-2, database-3 took no part"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(view, words):
+    answer = start({"database-1": dict(EMPTY, **view)})
+    assert answer["state"] == "refused"
+    assert words in answer["error"]
+    assert answer["error"].endswith(".")
+
+
+def test_empty_members_wait_for_those_with_data():
+    views = fresh()
+    views["database-3"].update(identity=identity("database-3"), initialised=True)
+    assert "database-3 hold a cluster's data" in start(views)["error"]
+
+
+@pytest.mark.parametrize(
+    ("state", "member", "actions"),
+    [
+        ("present", None, ["add"]),
+        ("present", listed("database-1"), []),
+        ("absent", None, []),
+        ("absent", listed("database-1"), ["remove"]),
+        ("replaced", None, ["add"]),
+        ("replaced", listed("database-1"), ["remove", "add"]),
+        ("replaced", listed("database-1", started=False), []),
+    ],
+)
+def test_member_plan(state, member, actions):
+    steps = etcd_member.plan(state, member, "https://database-1.trading.internal:2380")
+    assert [step["action"] for step in steps] == actions
+
+
+def test_a_member_that_never_started_is_found_by_its_address():
+    waiting = listed("database-1", started=False)
+    assert etcd.find_member([listed("database-2"), waiting], "database-1", waiting["peer_urls"][0]) is waiting
+    assert etcd.find_member([listed("database-2")], "database-1", "https://other:2380") is None
+
+
+def view(healthy=True, leader=False):
+    return {"reachable": True, "healthy": healthy, "leader": leader, "error": "", "cluster_id": "abc"}
+
+
+def test_quorum_counts_the_listed_members_too():
+    one = etcd.summary({"database-1": view(leader=True)}, [listed(name) for name in MEMBERS])
+    assert not one["quorum"]
+    two = etcd.summary({"database-1": view(leader=True), "database-2": view()}, [listed(name) for name in MEMBERS])
+    assert two["quorum"]
+    assert two["leader"] == "database-1"
+
+
+def test_what_the_gate_misses():
+    broken = dict(view(healthy=False), error="timed out")
+    cluster = etcd.summary({"a": view(leader=True), "b": view(), "c": broken}, [])
+    assert etcd_cluster_info.missing(cluster, "a", "healthy") == ""
+    assert "c: timed out" in etcd_cluster_info.missing(cluster, "a", "redundant")
+    assert etcd_cluster_info.missing(cluster, "c", "redundant") == "", "the broken one itself may be restarted"
+    assert "member c is not healthy (timed out)" in etcd_cluster_info.missing(cluster, "c", "healthy")
+    alone = etcd.summary({"a": view(), "b": broken, "c": broken}, [])
+    assert "no majority" in etcd_cluster_info.missing(alone, "a", "healthy")
+
+
+def test_disk(tmp_path):
+    identity_file = tmp_path / "identity.json"
+    assert etcd.read_disk(tmp_path / "data", identity_file) == {"initialised": False, "identity": None}
+    (tmp_path / "data" / "member" / "wal").mkdir(parents=True)
+    identity_file.write_text(json.dumps(identity()))
+    assert etcd.read_disk(tmp_path / "data", identity_file) == {"initialised": True, "identity": identity()}
+
+
+class Gateway:
+    """Answers of a gateway by path; a missing one fails."""
+
+    def __init__(self, **answers):
+        self._answers = answers
+
+    def post(self, url, path, payload=None):
+        return self._answer(path)
+
+    get = post
+
+    def _answer(self, path):
+        name = path.rsplit("/", 1)[-1]
+        if name not in self._answers:
+            raise etcd.EtcdError("no answer")
+        return self._answers[name]
+
+
+STATUS = {"header": {"cluster_id": "18446744073709551615", "member_id": "10"}, "leader": "10", "version": "3.5.16"}
+
+
+def test_member_that_reaches_no_quorum_is_reachable_and_not_healthy():
+    seen = etcd.member_view(Gateway(status=STATUS, health={"health": "false", "reason": "RAFT NO LEADER"}), "https://a")
+    assert (seen["reachable"], seen["healthy"], seen["leader"]) == (True, False, True)
+    assert (seen["cluster_id"], seen["error"]) == ("ffffffffffffffff", "RAFT NO LEADER")
+
+
+def test_member_that_does_not_answer_is_reported():
+    assert etcd.member_view(Gateway(), "https://a")["error"] == "no answer"
+
+
+def test_members_from_the_first_that_answers():
+    found = etcd.list_members(
+        Gateway(list={"members": [{"ID": "255", "name": "a", "peerURLs": ["u"], "clientURLs": ["c"]}, {"ID": "1"}]}),
+        ["x"],
+    )
+    assert found[0] == {"id": "ff", "name": "a", "peer_urls": ["u"], "started": True}
+    assert found[1]["started"] is False
