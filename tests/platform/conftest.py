@@ -1,0 +1,23 @@
+"""Fixtures of the tests on the running platform. The environment is that of `lab env`, with LAB naming the lab."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+
+from running import Platform  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: only in the long fault matrix")
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory):
+    """The running platform, well."""
+    found = Platform.find(tmp_path_factory.mktemp("platform") / "ca.crt")
+    found.wait_until_well()
+    return found

@@ -1,0 +1,150 @@
+"""The running platform as its operator sees it: by the inventory, over SSH, through the edge."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import psycopg
+from ledger import edge_conninfo
+
+from lab import endpoints
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATRONICTL = ["sudo", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json"]
+IS_STANDBY = ["sudo", "-u", "postgres", "psql", "-AtXqc", "SELECT pg_is_in_recovery()"]
+STREAMING = ("streaming", "running")
+
+
+class NotWell(AssertionError):
+    """The platform did not become well in time; the text says what is wrong."""
+
+
+@dataclass
+class Platform:
+    """Names and addresses of the running platform.
+
+    :ivar edges: address by name of the edge hosts.
+    :ivar databases: instance id by name of the database hosts.
+    """
+
+    name: str
+    domain: str
+    edges: dict[str, str]
+    databases: dict[str, str]
+    authority: Path
+    password: str = field(repr=False)
+
+    @classmethod
+    def find(cls, authority: Path) -> Platform:
+        """The platform of the inventory; its CA certificate is written to `authority`."""
+        found, described = endpoints.inventory(), endpoints.variables()
+        variables = found["_meta"]["hostvars"]
+        authority.write_text(endpoints.secret(described["name"], "ca/certificate"))
+        return cls(
+            name=described["name"],
+            domain=described["domain"],
+            edges={host: variables[host]["ansible_host"] for host in sorted(found["haproxy"]["hosts"])},
+            databases={host: variables[host]["ec2_instance_id"] for host in sorted(found["postgresql"]["hosts"])},
+            authority=authority,
+            password=endpoints.secret(described["name"], "postgresql/users/trading"),
+        )
+
+    def conninfo(self, first: int = 0, port: int = endpoints.READ_WRITE) -> str:
+        """Connection string through the edge, beginning with edge host number `first`."""
+        return edge_conninfo(
+            f"postgresql.{self.domain}",
+            list(self.edges.values()),
+            port,
+            first,
+            dbname="trades",
+            user="trading",
+            password=self.password,
+            sslrootcert=str(self.authority),
+        )
+
+    def run(self, host: str, command: list[str], timeout: float = 30) -> str:
+        """Output of a command on a host. Raises CalledProcessError or TimeoutExpired."""
+        line = ["lab", "ssh", host, shlex.join(command)]
+        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=timeout, cwd=ROOT).stdout
+
+    def members(self, besides: str = "") -> dict[str, dict]:
+        """What Patroni says of its members, asked at any host but `besides`."""
+        for host in self.databases:
+            if host != besides:
+                try:
+                    listed = json.loads(self.run(host, PATRONICTL))
+                except (subprocess.SubprocessError, ValueError):
+                    continue
+                return {member["Member"]: member for member in listed}
+        return {}
+
+    def leaders(self, besides: str = "") -> list[str]:
+        """The members that Patroni calls leader."""
+        return [name for name, member in self.members(besides).items() if member["Role"] == "Leader"]
+
+    def writable(self) -> list[str]:
+        """The hosts whose PostgreSQL takes writes, each asked itself."""
+        return [host for host in self.databases if self.run(host, IS_STANDBY).strip() == "f"]
+
+    def complaints(self) -> list[str]:
+        """What keeps the platform from being well, as sentences; empty when it is."""
+        members, found = self.members(), []
+        if set(members) != set(self.databases):
+            found.append(f"Patroni knows {sorted(members)} of {sorted(self.databases)}")
+        if len(self.leaders()) != 1:
+            found.append(f"the leaders are {self.leaders()}")
+        waiting = [name for name, member in members.items() if member["State"] not in STREAMING]
+        if waiting:
+            found.append(f"not streaming: {waiting}")
+        return found or self._edge_complaints()
+
+    def _edge_complaints(self) -> list[str]:
+        found = []
+        for number, edge in enumerate(self.edges):
+            try:
+                alone = psycopg.conninfo.conninfo_to_dict(self.conninfo(number))
+                alone["host"], alone["hostaddr"] = (alone[key].split(",")[0] for key in ("host", "hostaddr"))
+                with psycopg.connect(**alone) as connection:
+                    connection.execute("SELECT 1")
+            except psycopg.Error as error:
+                found.append(f"{edge} does not serve: {str(error).splitlines()[0]}")
+        return found
+
+    def wait_until_well(self, seconds: float = 180) -> None:
+        """Wait until all members stream, there is one leader, and each edge host serves. Raises NotWell."""
+        deadline = time.monotonic() + seconds
+        while complaints := self.complaints():
+            if time.monotonic() > deadline:
+                raise NotWell(f"after {seconds:.0f} s: {'; '.join(complaints)}")
+            time.sleep(1)
+
+    def stop_instance(self, host: str) -> None:
+        """Stop a database host by the AWS API."""
+        boto3.client("ec2").stop_instances(InstanceIds=[self.databases[host]])
+
+    def start_instance(self, host: str) -> None:
+        """Start it again, once it has stopped."""
+        client = boto3.client("ec2")
+        client.get_waiter("instance_stopped").wait(
+            InstanceIds=[self.databases[host]], WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
+        client.start_instances(InstanceIds=[self.databases[host]])
+
+    def lab(self, *words: str) -> None:
+        """Run the command `lab`."""
+        subprocess.run(["lab", *words], check=True, capture_output=True, text=True, cwd=ROOT)
+
+    def playbook(self, name: str, *arguments: str) -> None:
+        """Run one of the playbooks. Raises CalledProcessError, with its output in the text."""
+        line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
+        run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
+        if run.returncode:
+            raise AssertionError(
+                f"{' '.join(line)} ended with {run.returncode}:\n{run.stdout[-3000:]}{run.stderr[-1000:]}"
+            )
