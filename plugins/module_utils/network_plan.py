@@ -234,6 +234,11 @@ def _delete_nat(gateways, addresses):
         ids = [nat["NatGatewayId"] for nat in gateways]
         steps.append(Step("wait until the NAT gateway is deleted", "wait_nat_deleted", {"ids": ids}))
     for address in addresses:
+        if address.get("AssociationId"):
+            # Deleting the gateway ends its association, a little later perhaps.
+            arguments = {"AssociationId": address["AssociationId"]}
+            text = f"take the address {address['PublicIp']} from the NAT gateway"
+            steps.append(Step(text, "disassociate_address", arguments, tolerate=("InvalidAssociationID.NotFound",)))
         arguments = {"AllocationId": address["AllocationId"]}
         steps.append(Step(f"release the address {address['PublicIp']}", "release_address", arguments))
     return steps
@@ -310,15 +315,22 @@ def _associate(table, subnet, associations, ids):
 
 
 def rules_of(permissions):
-    """Return the rules of a group as a set of (protocol, from, to, peer); peer is a CIDR, group id or prefix list."""
-    found = set()
+    """Return the rules of a group: dict of (protocol, from, to, peer) to description.
+
+    The peer is a CIDR, a group's id or a prefix list's.
+    """
+    found = {}
+    members = (
+        ("IpRanges", "CidrIp"),
+        ("Ipv6Ranges", "CidrIpv6"),
+        ("UserIdGroupPairs", "GroupId"),
+        ("PrefixListIds", "PrefixListId"),
+    )
     for entry in permissions or []:
         key = (entry["IpProtocol"], entry.get("FromPort", -1), entry.get("ToPort", -1))
-        peers = [item["CidrIp"] for item in entry.get("IpRanges") or []]
-        peers += [item["CidrIpv6"] for item in entry.get("Ipv6Ranges") or []]
-        peers += [item["GroupId"] for item in entry.get("UserIdGroupPairs") or []]
-        peers += [item["PrefixListId"] for item in entry.get("PrefixListIds") or []]
-        found |= {(*key, peer) for peer in peers}
+        for member, identity in members:
+            for item in entry.get(member) or []:
+                found[(*key, item[identity])] = item.get("Description")
     return found
 
 
@@ -384,12 +396,12 @@ def _rules(group, known, ids):
 
 def _rule_steps(name, direction, current, want):
     steps = []
-    for verb, operation, rules in (
-        ("allow", "authorize", sorted(set(want) - current)),
-        ("end", "revoke", sorted(current - set(want))),
+    for verb, operation, rules, descriptions in (
+        ("allow", "authorize", sorted(set(want) - set(current)), want),
+        # The description needs no naming, but does no harm, and moto wants it.
+        ("end", "revoke", sorted(set(current) - set(want)), current),
     ):
         if rules:
-            descriptions = want if operation == "authorize" else {}
             arguments = {
                 "GroupId": f"@group/{name}",
                 "IpPermissions": [permission(rule, descriptions.get(rule)) for rule in rules],
@@ -476,12 +488,17 @@ def removal(platform, have):
     ]
     steps += _delete_nat(ours(have.nat_gateways), spare)
     steps += _delete_groups(ours(have.groups))
+    tables = [t for t in ours(have.route_tables) if not any(e.get("Main") for e in t.get("Associations") or [])]
+    for table in tables:
+        for entry in table.get("Associations") or []:
+            arguments = {"AssociationId": entry["RouteTableAssociationId"]}
+            text = f"end the use of the route table {name_of(table)}"
+            steps.append(Step(text, "disassociate_route_table", arguments))
     for subnet in ours(have.subnets):
         steps.append(Step(f"delete the subnet {name_of(subnet)}", "delete_subnet", {"SubnetId": subnet["SubnetId"]}))
-    for table in ours(have.route_tables):
-        if not any(entry.get("Main") for entry in table.get("Associations") or []):
-            arguments = {"RouteTableId": table["RouteTableId"]}
-            steps.append(Step(f"delete the route table {name_of(table)}", "delete_route_table", arguments))
+    for table in tables:
+        arguments = {"RouteTableId": table["RouteTableId"]}
+        steps.append(Step(f"delete the route table {name_of(table)}", "delete_route_table", arguments))
     return steps + _delete_gateways(ours(have.gateways)) + _delete_vpcs(own_vpcs(have.vpcs, platform))
 
 
@@ -490,9 +507,10 @@ def _delete_groups(groups):
     # Groups name each other, so the rules go first.
     for group in groups:
         for direction, key in (("ingress", "IpPermissions"), ("egress", "IpPermissionsEgress")):
-            rules = sorted(rules_of(group.get(key)))
+            rules = rules_of(group.get(key))
             if rules:
-                arguments = {"GroupId": group["GroupId"], "IpPermissions": [permission(rule) for rule in rules]}
+                permissions = [permission(rule, rules[rule]) for rule in sorted(rules)]
+                arguments = {"GroupId": group["GroupId"], "IpPermissions": permissions}
                 text = f"end every {direction} rule of {group['GroupName']}"
                 steps.append(Step(text, f"revoke_security_group_{direction}", arguments))
     for group in groups:
