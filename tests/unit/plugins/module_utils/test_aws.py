@@ -1,0 +1,173 @@
+"""The client: buckets, back-off, deadline and sentences, with a clock of our own."""
+
+import botocore.exceptions
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
+
+
+class FakeClock:
+    def __init__(self):
+        self.time, self.sleeps = 0.0, []
+
+    def now(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.sleeps.append(seconds)
+        self.time += seconds
+
+
+def failure(code, status=400, message="No."):
+    metadata = {"RequestId": "req-1", "HTTPStatusCode": status}
+    return botocore.exceptions.ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "Op"
+    )
+
+
+class FakeBoto:
+    """Answers from a script: exceptions are raised, anything else returned; the last entry repeats."""
+
+    def __init__(self, *script):
+        self.script, self.requests = list(script), []
+
+    def __getattr__(self, operation):
+        def method(**parameters):
+            self.requests.append((operation, parameters))
+            item = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+        return method
+
+
+def client(boto, service="ec2", clock=None, **options):
+    owner = aws.Aws({"region": "eu-west-1"}, clock=clock or FakeClock(), **options)
+    return aws.Client(owner, boto, service, "eu-west-1")
+
+
+@pytest.mark.parametrize("code", sorted(aws.THROTTLE_CODES))
+def test_ten_throttles_cost_at_most_a_minute(code):
+    boto = FakeBoto(*[failure(code)] * 10, {"Done": True})
+    clock = FakeClock()
+    assert client(boto, "route53", clock).call("change_resource_record_sets") == {"Done": True}
+    assert len(boto.requests) == 11
+    assert clock.now() <= 60
+    assert max(clock.sleeps) < 20
+
+
+def test_every_throttle_code_of_botocore_is_known():
+    from botocore.retries.standard import ThrottledRetryableChecker
+
+    assert set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES) <= aws.THROTTLE_CODES
+
+
+def test_a_call_throttled_for_ever_ends_at_the_deadline_with_one_sentence():
+    clock = FakeClock()
+    boto = FakeBoto(failure("RequestLimitExceeded", message="Request limit exceeded."))
+    with pytest.raises(aws.AwsError) as error:
+        client(boto, clock=clock, deadline=120).call("describe_instances")
+    assert clock.now() <= 120
+    assert str(error.value).startswith("ec2:DescribeInstances in eu-west-1 is still throttled after ")
+    assert str(error.value).endswith("(RequestLimitExceeded, request req-1).")
+    assert error.value.code == "RequestLimitExceeded"
+
+
+def test_route53_sends_fifty_at_once_and_then_ten_a_second():
+    clock = FakeClock()
+    route53 = client(FakeBoto({}), "route53", clock)
+    for _index in range(50):
+        route53.call("list_hosted_zones")
+    assert clock.now() == 0
+    for _index in range(20):
+        route53.call("change_resource_record_sets")
+    assert clock.now() == pytest.approx(2.0)
+
+
+def test_reads_and_changes_of_ec2_have_buckets_of_their_own():
+    clock = FakeClock()
+    ec2 = client(FakeBoto({}), "ec2", clock)
+    for _index in range(5):
+        ec2.call("run_instances")
+    for _index in range(50):
+        ec2.call("create_tags")
+    for _index in range(100):
+        ec2.call("describe_instances")
+    assert clock.now() == 0
+    ec2.call("run_instances")
+    assert clock.now() == pytest.approx(0.5)
+
+
+def test_a_failed_service_is_asked_again_only_where_nothing_can_happen_twice():
+    broken = failure("InternalError", status=500)
+    boto = FakeBoto(broken, {"Vpcs": []})
+    assert client(boto).call("describe_vpcs") == {"Vpcs": []}
+    boto = FakeBoto(broken, {"Instances": []})
+    assert client(boto).call("run_instances", ClientToken="t") == {"Instances": []}
+    boto = FakeBoto(broken, {})
+    with pytest.raises(aws.AwsError):
+        client(boto).call("create_vpc")
+    assert len(boto.requests) == 1
+
+
+def test_a_dead_endpoint_is_given_up_after_four_tries():
+    clock = FakeClock()
+    boto = FakeBoto(botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"))
+    with pytest.raises(aws.AwsError) as error:
+        client(boto, clock=clock).call("create_vpc")
+    assert len(boto.requests) == aws.TRANSIENT_TRIES
+    assert clock.now() < 5
+    assert "ec2:CreateVpc in eu-west-1 failed after 4 tries: Could not connect" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("AuthFailure", "AWS does not accept the credentials"),
+        ("UnauthorizedOperation", "the credentials lack the right"),
+        ("InvalidParameterValue", "ec2:CreateTags in eu-west-1 failed: No (InvalidParameterValue, request req-1)."),
+    ],
+)
+def test_errors_are_one_sentence_and_not_tried_again(code, words):
+    boto = FakeBoto(failure(code))
+    with pytest.raises(aws.AwsError) as error:
+        client(boto).call("create_tags")
+    assert words in str(error.value)
+    assert len(boto.requests) == 1
+
+
+def test_missing_credentials_say_what_to_set():
+    boto = FakeBoto(botocore.exceptions.NoCredentialsError())
+    with pytest.raises(aws.AwsError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        client(boto).call("describe_vpcs")
+
+
+def test_pages_follow_every_kind_of_token():
+    boto = FakeBoto({"Vpcs": [1], "NextToken": "a"}, {"Vpcs": [2]})
+    assert client(boto).pages("describe_vpcs", "Vpcs", MaxResults=1) == [1, 2]
+    assert boto.requests[1][1] == {"MaxResults": 1, "NextToken": "a"}
+    boto = FakeBoto(
+        {"ResourceRecordSets": [1], "IsTruncated": True, "NextRecordName": "b.", "NextRecordType": "A"},
+        {"ResourceRecordSets": [2], "IsTruncated": False, "NextRecordName": "ignored."},
+    )
+    assert client(boto, "route53").pages("list_resource_record_sets", "ResourceRecordSets") == [1, 2]
+    assert boto.requests[1][1] == {"StartRecordName": "b.", "StartRecordType": "A"}
+    boto = FakeBoto({"Roles": [1], "IsTruncated": True, "Marker": "m"}, {"Roles": [2], "IsTruncated": False})
+    assert client(boto, "iam").pages("list_roles", "Roles") == [1, 2]
+    assert boto.requests[1][1] == {"Marker": "m"}
+
+
+def test_one_client_per_service_and_region_with_the_endpoint_given():
+    options = {"region": "eu-west-1", "access_key": "AKIATEST", "secret_key": "s", "endpoint_url": "http://127.0.0.1:9"}
+    owner = aws.Aws(options)
+    assert owner.client("ec2") is owner.client("ec2", "eu-west-1")
+    assert owner.client("ec2") is not owner.client("ec2", "eu-central-1")
+    assert owner.client("ec2").boto.meta.endpoint_url == "http://127.0.0.1:9"
+
+
+def test_no_region_is_one_sentence(monkeypatch, tmp_path):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(aws.AwsError, match="No AWS region is given"):
+        aws.Aws().region  # noqa: B018

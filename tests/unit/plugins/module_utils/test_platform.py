@@ -1,0 +1,278 @@
+"""The planner of a platform, by examples and by properties."""
+
+import copy
+import ipaddress
+
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import platform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+COMPONENTS = {
+    "etcd": {
+        "flows": [{"port": 2379, "from": ["self", "postgresql"]}, {"port": 2380, "from": ["self"]}],
+        "quorum": True,
+    },
+    "postgresql": {"flows": [{"port": 5432, "from": ["self"]}, {"port": 8008, "from": ["self", "haproxy"]}]},
+    "haproxy": {
+        "flows": [
+            {"port": 5432, "from": ["clients", "vpc"]},
+            {"port": 443, "from": "public"},
+            {"port": "9000-9010", "from": ["admin"], "protocol": "udp"},
+        ],
+        "service_names": ["postgresql"],
+    },
+    "host_baseline": {"flows": [{"port": 9100, "from": ["vpc"]}], "every_host": True},
+}
+
+
+def description():
+    return {
+        "name": "trading",
+        "environment": "production",
+        "region": "eu-west-1",
+        "zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
+        "domain": "trading.internal",
+        "network": {"cidr": "10.20.0.0/16", "admin_cidrs": ["203.0.113.10/32"], "client_cidrs": ["10.0.0.0/8"]},
+        "ssh_public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA",
+        "image": {"id": "ami-1"},
+        "tiers": [
+            {
+                "name": "database",
+                "components": ["etcd", "postgresql"],
+                "count": 3,
+                "instance_type": "t3.medium",
+                "volumes": [
+                    {"name": "postgresql", "size": 10, "mount": "/var/lib/postgresql"},
+                    {"name": "etcd", "size": 2, "mount": "/var/lib/etcd"},
+                ],
+            },
+            {
+                "name": "edge",
+                "components": ["haproxy"],
+                "count": 2,
+                "instance_type": "c7i.2xlarge",
+                "subnet": "public",
+                "public_address": True,
+            },
+        ],
+    }
+
+
+def test_the_example_has_no_fault():
+    assert platform.faults(description(), COMPONENTS) == []
+
+
+def put(path, value):
+    def change(target):
+        *parents, last = path
+        for key in parents:
+            target = target[key]
+        target[last] = value
+
+    return change
+
+
+DATABASE, EDGE = ("tiers", 0), ("tiers", 1)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (put(("name",), "Trading"), "platform_name is 'Trading'"),
+        (put(("domain",), "Trading Internal"), "platform_domain is 'Trading Internal'"),
+        (put(("ssh_public_key",), ""), "platform_ssh_public_key"),
+        (put(("image",), {"owner": "1"}), "platform_image names no image"),
+        (put(("zones",), ["eu-west-1a", "us-east-1b", "eu-west-1c"]), "'us-east-1b', which is no zone of eu-west-1"),
+        (put(("zones",), ["eu-west-1a"] * 3), "names a zone twice"),
+        (put(("zones",), ["eu-west-1a", "eu-west-1b"]), "holds 2 zones, but tier database has 3 members of etcd"),
+        (put((*DATABASE, "count"), 4), "count is 4, but etcd needs an odd number"),
+        (put((*DATABASE, "count"), 2), "1 or 3 would be right"),
+        (put((*DATABASE, "count"), "three"), "count is 'three'"),
+        (put((*DATABASE, "name"), "edge"), "two tiers named 'edge'"),
+        (put((*DATABASE, "components"), ["etcd", "oracle"]), "no role for the component 'oracle'"),
+        (put((*DATABASE, "instance_type"), "t3-medium"), "instance_type is 't3-medium'"),
+        (put((*DATABASE, "public_address"), True), "public_address needs the public subnet"),
+        (put((*DATABASE, "volumes", 0, "size"), 0), "size is 0; a gp3 volume has 1 to 65536 GiB"),
+        (put((*DATABASE, "volumes", 0, "type"), "ssd"), "type is 'ssd'"),
+        (put((*DATABASE, "volumes", 0, "name"), "Data"), "volume 'Data'"),
+        (put((*DATABASE, "volumes", 0, "mount"), "data"), "mount is 'data'"),
+        (put((*DATABASE, "volumes", 0, "mount"), "/var/lib/etcd"), "two volumes have the mount '/var/lib/etcd'"),
+        (put((*DATABASE, "volumes", 0, "name"), "etcd"), "two volumes have the name 'etcd'"),
+        (put((*DATABASE, "volumes", 0, "filesystem"), "ntfs"), "filesystem is 'ntfs'"),
+        (put((*EDGE, "subnet"), "dmz"), "subnet is 'dmz'"),
+        (put((*EDGE, "count"), 60), "has 11 addresses for 20 hosts"),
+        (put(("network", "cidr"), "10.20.0.0/26"), "is too small"),
+        (put(("network", "cidr"), "10.0.0.0/8"), "is too large"),
+        (put(("network", "cidr"), "10.20.0.1/16"), "platform_network.cidr is '10.20.0.1/16'"),
+        (put(("network", "admin_cidrs"), ["0.0.0.0/0"]), "the whole internet"),
+        (put(("network", "client_cidrs"), ["10.0.0.0"]), "client_cidrs holds '10.0.0.0'"),
+        (put(("network", "nat"), "many"), "nat is 'many'"),
+        (put(("tiers",), []), "platform_tiers is empty"),
+    ],
+)
+def test_each_fault_is_one_sentence(change, words):
+    broken = description()
+    if words == "has 11 addresses for 20 hosts":
+        broken["network"]["cidr"] = "10.20.0.0/24"
+    change(broken)
+    found = platform.faults(broken, COMPONENTS)
+    assert any(words in sentence for sentence in found), found
+    assert all(sentence.endswith(".") and "\n" not in sentence for sentence in found)
+
+
+def test_bad_flows_name_the_file():
+    for flow, words in (
+        ({"port": 70000, "from": ["self"]}, "port is 70000"),
+        ({"port": 1, "protocol": "icmp", "from": ["self"]}, "protocol is 'icmp'"),
+        ({"port": 1, "from": ["Self!"]}, "from holds 'Self!'"),
+    ):
+        components = {**COMPONENTS, "haproxy": {"flows": [flow]}}
+        (found,) = platform.faults(description(), components)
+        assert found.startswith("roles/haproxy/vars/flows.yml: ") and words in found
+
+
+def test_overlaps_names_the_networks():
+    others = {"vpc-1": "10.20.128.0/17", "vpc-2": "10.21.0.0/16", "vpc-3": "10.0.0.0/8"}
+    assert platform.overlaps("10.20.0.0/16", others) == {"vpc-1": "10.20.128.0/17", "vpc-3": "10.0.0.0/8"}
+
+
+def test_slots_are_of_the_description():
+    tiers = description()["tiers"]
+    assert platform.slots(tiers, "postgresql") == ["database-1", "database-2", "database-3"]
+    assert platform.slots(tiers) == ["database-1", "database-2", "database-3", "edge-1", "edge-2"]
+    assert platform.slots(tiers, "kafka") == []
+
+
+def test_slots_of_one_cluster():
+    tiers = description()["tiers"]
+    second = {**tiers[0], "name": "reports", "cluster": "reports"}
+    assert platform.slots([*tiers, second], "etcd", "reports") == ["reports-1", "reports-2", "reports-3"]
+
+
+# Security groups
+
+
+def rules(groups, tier, direction):
+    group = next(group for group in groups if group["tier"] == tier)
+    return {(r["protocol"], r["from_port"], r["to_port"], r["peer"]) for r in group[direction]}
+
+
+def test_ingress_is_what_the_flows_say_and_ssh():
+    groups = platform.security_groups(description(), COMPONENTS)
+    assert rules(groups, "database", "ingress") == {
+        ("tcp", 22, 22, "203.0.113.10/32"),
+        ("tcp", 2379, 2379, "group:trading-database"),
+        ("tcp", 2380, 2380, "group:trading-database"),
+        ("tcp", 5432, 5432, "group:trading-database"),
+        ("tcp", 8008, 8008, "group:trading-database"),
+        ("tcp", 8008, 8008, "group:trading-edge"),
+        ("tcp", 9100, 9100, "10.20.0.0/16"),
+    }
+    assert ("udp", 9000, 9010, "203.0.113.10/32") in rules(groups, "edge", "ingress")
+
+
+def test_egress_mirrors_the_flows():
+    groups = platform.security_groups(description(), COMPONENTS)
+    everyone = {(proto, port, port, "0.0.0.0/0") for proto, port in platform.EGRESS}
+    assert rules(groups, "edge", "egress") == everyone | {
+        ("tcp", 8008, 8008, "group:trading-database"),
+        ("tcp", 5432, 5432, "group:trading-edge"),
+        ("tcp", 9100, 9100, "group:trading-database"),
+        ("tcp", 9100, 9100, "group:trading-edge"),
+    }
+
+
+def test_two_clusters_of_one_kind_do_not_talk():
+    two = description()
+    two["tiers"].append({**copy.deepcopy(two["tiers"][0]), "name": "reports", "cluster": "reports"})
+    groups = platform.security_groups(two, COMPONENTS)
+    assert ("tcp", 2380, 2380, "group:trading-reports") not in rules(groups, "database", "ingress")
+    assert ("tcp", 2380, 2380, "group:trading-reports") in rules(groups, "reports", "ingress")
+
+
+def test_without_nat_the_endpoints_are_made_with_a_group():
+    private = description()
+    private["network"]["nat"] = "none"
+    wanted = platform.network(private, COMPONENTS)
+    assert {entry["service"] for entry in wanted["endpoints"]} >= {"s3", "dynamodb", "ssm", "ec2", "logs", "sts"}
+    group = next(group for group in wanted["security_groups"] if group["name"] == "trading-endpoints")
+    assert group["ingress"][0]["peer"] == "10.20.0.0/16" and group["egress"] == []
+    assert platform.network(description(), COMPONENTS)["endpoints"] == []
+
+
+@st.composite
+def descriptions(draw):
+    result = description()
+    zones = draw(st.integers(3, 8))
+    result["zones"] = [f"eu-west-1{letter}" for letter in "abcdefgh"[:zones]]
+    result["network"]["cidr"] = f"10.{draw(st.integers(0, 255))}.0.0/{draw(st.integers(16, 20))}"
+    result["network"]["nat"] = draw(st.sampled_from(platform.NAT_MODES))
+    result["tiers"][0]["count"] = draw(st.sampled_from([3, 5, 7]))
+    result["tiers"][1]["count"] = draw(st.integers(0, 40))
+    result["tiers"][1]["components"] = draw(
+        st.lists(st.sampled_from(["haproxy", "postgresql"]), min_size=1, unique=True)
+    )
+    return result
+
+
+@settings(max_examples=60, deadline=None)
+@given(descriptions())
+def test_properties_of_the_network(given_platform):
+    assert platform.faults(given_platform, COMPONENTS) == []
+    vpc = ipaddress.ip_network(given_platform["network"]["cidr"])
+    subnets = [ipaddress.ip_network(subnet["cidr"]) for subnet in platform.subnets(given_platform)]
+    assert len(subnets) == 2 * len(given_platform["zones"])
+    assert all(subnet.subnet_of(vpc) for subnet in subnets)
+    assert not any(a.overlaps(b) for i, a in enumerate(subnets) for b in subnets[i + 1 :])
+
+
+@settings(max_examples=60, deadline=None)
+@given(descriptions())
+def test_only_public_flows_are_open_to_the_internet_and_each_end_agrees(given_platform):
+    groups = platform.security_groups(given_platform, COMPONENTS)
+    for group in groups:
+        opened = {r["from_port"] for r in group["ingress"] if r["peer"] == platform.ANYWHERE}
+        tier = next(t for t in given_platform["tiers"] if t["name"] == group["tier"])
+        assert opened == ({443} if "haproxy" in tier["components"] else set())
+        for rule in group["ingress"]:
+            if rule["peer"].startswith("group:"):
+                sender = next(g for g in groups if g["name"] == rule["peer"][6:])
+                mirrored = {(r["protocol"], r["from_port"], r["to_port"], r["peer"]) for r in sender["egress"]}
+                assert (
+                    rule["protocol"],
+                    rule["from_port"],
+                    rule["to_port"],
+                    f"group:{group['name']}",
+                ) in mirrored
+
+
+@settings(max_examples=60, deadline=None)
+@given(descriptions())
+def test_slots_spread_over_zones_and_keep_theirs_when_a_tier_grows(given_platform):
+    wanted = platform.instances(given_platform)
+    zones = [wanted[slot]["zone"] for slot in platform.tier_slots(given_platform["tiers"][0])]
+    lost = max(zones.count(zone) for zone in zones)
+    assert len(zones) - lost >= platform.majority(len(zones))
+    grown = copy.deepcopy(given_platform)
+    grown["tiers"][0]["count"] += 2
+    after = platform.instances(grown)
+    assert all(after[slot] == wanted[slot] for slot in wanted)
+
+
+def test_records_follow_what_exists():
+    addresses = {"database-1": "10.20.0.4", "edge-1": "10.20.128.4", "edge-2": "10.20.144.4"}
+    found = {r["name"]: r["values"] for r in platform.records(description(), COMPONENTS, addresses)}
+    assert found == {
+        "database-1.trading.internal": ["10.20.0.4"],
+        "edge-1.trading.internal": ["10.20.128.4"],
+        "edge-2.trading.internal": ["10.20.144.4"],
+        "postgresql.trading.internal": ["10.20.128.4", "10.20.144.4"],
+    }
+
+
+def test_a_tier_without_rights_has_no_policy():
+    components = {**COMPONENTS, "haproxy": {"iam": [{"actions": ["s3:GetObject"], "resources": ["arn:{platform}/*"]}]}}
+    found = platform.policies(description(), components)
+    assert found["database"] is None
+    assert found["edge"]["Statement"] == [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:trading/*"]}]
