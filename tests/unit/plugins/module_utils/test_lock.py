@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 
 import boto3
 import pytest
@@ -203,6 +204,8 @@ def test_the_keepers_process_outlives_its_starter_and_ends_with_the_run(monkeypa
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # Its state belongs to the process, so earlier tests left theirs.
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     run = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

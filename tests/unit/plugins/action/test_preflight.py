@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def check(play, roles):
+    """Return a function that runs preflight with extra variables."""
+
+    def run(*arguments, wanted=None, **variables):
+        options = {"roles_path": str(roles), **({"roles": wanted} if wanted else {})}
+        task = {"name": "Check", "selfhosted.ec2.preflight": options, "run_once": True}
+        return play([task], *arguments, variables=variables)
+
+    return run
+
+
+def test_right_input_passes_without_secrets_or_facts(check):
+    code, output = check()
+    assert code == 0 and "changed=0" in output
+
+
+def test_all_faults_of_all_hosts_are_told_at_once_whatever_the_limit(check):
+    wrong = {"alpha_prot": 1, "alpha_extra_sped": 2, "alpha_port": "abc", "platform_domian": "x"}
+    code, output = check("--limit", "a-1", alpha_members=["a-1", "a-2"], **wrong)
+    assert code == 2
+    for sentence in (
+        "alpha_prot is set, but role alpha has no such variable; did you mean alpha_port? [all hosts]",
+        "alpha_extra_sped is set, but role alpha_extra has no such variable; did you mean alpha_extra_speed?",
+        "platform_domian is set, but the platform description has no such variable; did you mean platform_domain?",
+        "alpha_port is 'abc', it must be a whole number. [a-1, a-2, a-3]",
+        "alpha_members has 2 members; give an odd number. [a-1, a-2, a-3]",
+    ):
+        assert sentence in output
+    assert "cannot be evaluated" not in output
+
+
+def test_rules_see_the_variables_of_each_host(check):
+    code, output = check(alpha_port=80)
+    assert code == 2
+    assert "alpha_port is 80 on a-2; give 1025 to 65535. [a-2]" in output
+
+
+def test_names_of_every_entry_point_are_known(check):
+    assert check(alpha_patience=3)[0] == 0
+
+
+def test_a_required_variable_that_is_not_set(check, inventory):
+    inventory.write_text(inventory.read_text().replace("alpha_token: one", "other: one"))
+    code, output = check()
+    assert code == 2
+    assert "alpha_token is not set, role alpha needs it (The token of the cluster)." in output
+
+
+def test_what_hangs_on_secrets_is_judged_once_they_are_read(check):
+    code, output = check(platform_secrets={"alpha/password": "hunter2"})
+    assert code == 2
+    assert "alpha_password is too short; give 12 characters." in output
+    assert "hunter2" not in output
+
+
+def test_an_undefined_name_of_the_users_own_is_a_fault(check):
+    code, output = check(alpha_port="{{ nowhere }}")
+    assert code == 2
+    assert "alpha_port cannot be evaluated: 'nowhere' is undefined." in output
+
+
+def test_a_role_that_is_named_must_exist_and_have_hosts(check):
+    code, output = check(wanted=["beta"])
+    assert code == 2 and "There is no role beta" in output
+    code, output = check(wanted=["alpha"], alpha_group="nobody")
+    assert code == 2 and "Group nobody of role alpha is not in the inventory" in output
+
+
+def test_a_role_by_itself_does_not_judge_names_of_others(check):
+    assert check(wanted=["alpha"], alpha_extra_sped=1, platform_domian=1)[0] == 0
+
+
+def test_it_does_the_same_in_check_mode(check):
+    assert check("--check")[0] == 0
+    assert check("--check", alpha_prot=1)[0] == 2
