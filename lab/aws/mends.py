@@ -20,6 +20,7 @@ PUBLIC_NETWORK = ipaddress.ip_network("54.214.0.0/16")
 _ADDRESSES = itertools.count()
 _ADDRESSES_LOCK = threading.Lock()
 _MOTO: dict[str, Any] = {
+    "associate_address": elastic_ip_addresses.ElasticAddressBackend.associate_address,
     "nic_stop": nics.NetworkInterface.stop,
     "nic_start": nics.NetworkInterface.start,
     "create_hosted_zone": Route53Backend.create_hosted_zone,
@@ -76,6 +77,16 @@ def release_addresses(backend: Any, interfaces: list[Any]) -> None:
             backend.disassociate_address(association_id=address.association_id)
 
 
+def _associate_address(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """moto lets the interface that an Elastic IP leaves go on showing it."""
+    before = {address.public_ip: address.eni for address in self.addresses}
+    address = _MOTO["associate_address"](self, *args, **kwargs)
+    left = before[address.public_ip]
+    if left is not None and left is not address.eni:
+        left.public_ip = None
+    return address
+
+
 def _delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
     """moto keeps the interface and the Elastic IP of a deleted gateway."""
     gateway = self.nat_gateways.get(nat_gateway_id)
@@ -108,6 +119,7 @@ def install() -> None:
     """Replace moto's functions and methods."""
     elastic_ip_addresses.random_ip = _public_address
     nics.random_public_ip = _public_address
+    elastic_ip_addresses.ElasticAddressBackend.associate_address = _associate_address
     nics.NetworkInterface.stop = _nic_stop
     nics.NetworkInterface.start = _nic_start
     nics.NetworkInterfaceBackend.create_network_interface = _create_interface

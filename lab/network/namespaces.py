@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
@@ -154,6 +154,8 @@ def veth(one: tuple[str | None, str], other: tuple[str | None, str], mac: str | 
 def tidy() -> None:
     """Undo the mount that the first `ip netns add` makes, once no namespace is left."""
     if _DIRECTORY.is_dir() and not listed():
-        if os.path.ismount(_DIRECTORY):
-            command("umount", str(_DIRECTORY))
-        _DIRECTORY.rmdir()
+        # Another lab may be making its first namespace at this moment; then the directory is its.
+        with suppress(NetworkError, OSError):
+            if os.path.ismount(_DIRECTORY):
+                command("umount", str(_DIRECTORY))
+            _DIRECTORY.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -98,18 +97,12 @@ def _record_set(record: dict) -> RecordSet:
         name=plain_name(record["Name"]),
         type=record["Type"],
         ttl=int(record.get("TTL", 60)),
-        values=tuple(_value(record["Type"], item["Value"]) for item in record.get("ResourceRecords", [])),
+        values=tuple(item["Value"] for item in record.get("ResourceRecords", [])),
         alias=plain_name(record.get("AliasTarget", {}).get("DNSName", "")),
         weight=record.get("Weight"),
         failover=record.get("Failover", ""),
         multi_value=record.get("MultiValueAnswer", False),
     )
-
-
-def _value(kind: str, value: str) -> str:
-    """moto wraps the SOA that it makes in the text of a dictionary."""
-    match = re.search(r"[^\s']+ [^\s']+ \d+ \d+ \d+ \d+ \d+", value) if kind == "SOA" else None
-    return match[0] if match else value
 
 
 class World:

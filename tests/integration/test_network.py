@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -18,15 +19,40 @@ from pathlib import Path
 import boto3
 import pytest
 from dnslib import DNSRecord
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lab import api, network
 from lab.network import namespaces
+from lab.network.compile import compile_router
+from lab.network.model import Group, Rule, Vpc
+from lab.network.names import Names
 from lab.paths import IMDS_ADDRESS, MIRROR_ADDRESS, TIME_ADDRESS, TLS_ADDRESS, Lab, forget_index
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 NAME = "nettest"
 ROOT = Path(__file__).parents[2]
 REFUSED_SECONDS = 0.7
+
+
+ADDRESS = st.integers(0, 2**32 - 1)
+CIDRS = st.builds(
+    lambda number, length: str(ipaddress.ip_network((number, length), strict=False)), ADDRESS, st.integers(0, 32)
+)
+PORTS = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map(sorted)
+PEERS = {
+    "cidrs": st.lists(CIDRS, max_size=6).map(tuple),
+    "groups": st.lists(st.sampled_from(["sg-0a", "sg-0b"]), unique=True).map(tuple),
+}
+RULES = st.one_of(
+    PORTS.flatmap(
+        lambda ports: st.builds(
+            Rule, st.sampled_from(["tcp", "udp", "6"]), st.just(ports[0]), st.just(ports[1]), **PEERS
+        )
+    ),
+    st.builds(Rule, st.just("icmp"), st.integers(-1, 255), st.integers(-1, 255), **PEERS),
+    st.builds(Rule, st.integers(-1, 255).map(str), st.none(), st.none(), **PEERS),
+)
 
 
 def wait_for(condition, seconds=20):
@@ -320,6 +346,10 @@ def test_public_address(cloud):
 
 
 def test_moved_public_address_takes_open_connections_along(cloud):
+    def shown(name):
+        answer = cloud.client.describe_instances(InstanceIds=[cloud.id[name]])
+        return answer["Reservations"][0]["Instances"][0].get("PublicIpAddress")
+
     with cloud.socket("c") as server, cloud.socket("inet") as client:
         server.bind(("0.0.0.0", 4431))
         server.listen()
@@ -330,6 +360,7 @@ def test_moved_public_address_takes_open_connections_along(cloud):
         client.sendall(b"x")
         cloud.move_public("d")
         cloud.apply()
+        assert (shown("c"), shown("d")) == (None, cloud.public)
         with pytest.raises(ConnectionResetError):
             # The first packet is answered by a reset, which the next call sees.
             client.sendall(b"x")
@@ -504,6 +535,7 @@ def test_time(cloud):
 
 
 def test_detach_and_attach_again(cloud):
+    network.faults.slow(cloud.lab, cloud.id["b"], "2mbit")
     network.detach_host(cloud.lab, cloud.id["b"])
     cloud.apply()
     assert not namespaces.exists(cloud.namespace("b"))
@@ -511,6 +543,18 @@ def test_detach_and_attach_again(cloud):
     network.attach_host(cloud.lab, cloud.id["b"])
     cloud.apply()
     assert cloud.reaches("b", cloud.address["a"], 5432) == cloud.address["b"]
+    shaped = namespaces.command("tc", "-n", cloud.namespace("b"), "qdisc", "show", "dev", "ens5")
+    assert "tbf" in shaped, "a host that starts again is still slow"
+
+
+@settings(deadline=None, max_examples=40, database=None)
+@given(rules=st.lists(RULES, max_size=8))
+def test_any_rules_the_api_allows_can_be_loaded(cloud, rules):
+    """As a dry run in the router, which the kernel checks like a load."""
+    groups = tuple(Group(name, tuple(rules), tuple(rules)) for name in cloud.group.values())
+    router = compile_router(Vpc(cloud.vpc, (cloud.lab.vpc_cidr,), groups=groups), Names(cloud.lab.index), [])
+    with namespaces.inside(cloud.lab.router_namespace(cloud.vpc)):
+        namespaces.command("nft", "-c", "-f", "-", text=router.nft)
 
 
 def test_a_new_process_finds_all_as_it_was_and_repairs_what_is_not(cloud):

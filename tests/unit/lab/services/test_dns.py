@@ -9,7 +9,6 @@ import pytest
 from dnslib import DNSRecord
 
 from lab.services.dns import RecordSet, Resolver, VpcNames, Zone, answer_packet, plain_name
-from lab.services.world import _value
 
 VPC = VpcNames("vpc-1", ("10.20.0.0/16",), "eu-west-1", {"54.214.0.1": "10.20.0.4"})
 SOA = RecordSet("t.internal", "SOA", 900, ("ns. host. 1 7200 900 1209600 86400",))
@@ -173,8 +172,3 @@ def test_broken_packets_and_records():
     assert wire("a.t.internal", "A", None).header.rcode == 2
     broken = Resolver(VPC, (zone(record("a.t.internal", "A", "not an address")),))
     assert wire("a.t.internal", "A", broken).header.rcode == 2
-
-
-def test_soa_that_moto_wraps():
-    assert _value("SOA", "{'Value': 'ns.x. h.y. 1 7200 900 1209600 86400'}") == "ns.x. h.y. 1 7200 900 1209600 86400"
-    assert _value("TXT", "'x'") == "'x'"
