@@ -25,6 +25,11 @@ class NotWell(AssertionError):
     """The platform did not become well in time; the text says what is wrong."""
 
 
+def leaders_of(members: dict[str, dict]) -> list[str]:
+    """The names of those members that Patroni calls leader."""
+    return [name for name, member in members.items() if member["Role"] == "Leader"]
+
+
 @dataclass
 class Platform:
     """Names and addresses of the running platform.
@@ -86,7 +91,7 @@ class Platform:
 
     def leaders(self, besides: str = "") -> list[str]:
         """The members that Patroni calls leader."""
-        return [name for name, member in self.members(besides).items() if member["Role"] == "Leader"]
+        return leaders_of(self.members(besides))
 
     def writable(self) -> list[str]:
         """The hosts whose PostgreSQL takes writes, each asked itself."""
@@ -97,8 +102,8 @@ class Platform:
         members, found = self.members(), []
         if set(members) != set(self.databases):
             found.append(f"Patroni knows {sorted(members)} of {sorted(self.databases)}")
-        if len(self.leaders()) != 1:
-            found.append(f"the leaders are {self.leaders()}")
+        if len(leaders_of(members)) != 1:
+            found.append(f"the leaders are {leaders_of(members)}")
         waiting = [name for name, member in members.items() if member["State"] not in STREAMING]
         if waiting:
             found.append(f"not streaming: {waiting}")

@@ -1,0 +1,164 @@
+"""The configuration that the role haproxy renders, read by HAProxy itself where the machine has it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles" / "haproxy"
+TIERS = [
+    {"name": "database", "components": ["etcd", "postgresql"], "count": 3},
+    {"name": "edge", "components": ["haproxy"], "count": 2},
+]
+TCP = {"type": "tcp"}
+HTTP = {"type": "http", "path": "/health"}
+EVERYTHING = [
+    {
+        "name": "web",
+        "mode": "http",
+        "ports": [80, 443],
+        "address": "127.0.0.1",
+        "tls": True,
+        "certificates": ["shop"],
+        "host_map": "hosts",
+        "rate_limit": {"limit": 100, "period": "10s", "action": "deny", "except": ["10.0.0.0/8"]},
+        "timeouts": {"client": "30s", "server": "40s"},
+        "config": ["http-request set-header X-Edge yes"],
+        "backend": {
+            "component": "etcd",
+            "port": 8080,
+            "tls": True,
+            "balance": "leastconn",
+            "backup": ["database-3"],
+            "persistence": "30m",
+            "maxconn": 50,
+            "config": ["option http-server-close"],
+            "check": {**HTTP, "host": "web.example", "method": "HEAD", "expect": "200-399", "fast_interval": "1s"},
+        },
+    },
+    {"name": "api", "mode": "http", "backend": {"dns": "api.example", "port": 80, "dns_count": 3, "check": HTTP}},
+    {
+        "name": "raw",
+        "mode": "tcp",
+        "ports": [9000],
+        "fallback": "spare",
+        "rate_limit": {"limit": 10, "period": "1s", "action": "reject"},
+        "backend": {
+            "servers": [{"name": "one", "address": "192.0.2.1"}],
+            "port": 1,
+            "tls": True,
+            "verify_name": "raw.example",
+            "check": {**TCP, "tls": False},
+        },
+    },
+    {"name": "spare", "mode": "tcp", "backend": {"component": "extra_group", "port": 2, "check": TCP}},
+]
+
+
+@pytest.fixture(scope="module")
+def collection():
+    init_plugin_loader([str(ROOT / ".cache")])
+
+
+@pytest.fixture
+def render(collection, tmp_path):
+    """Render the configuration with variables of a user over the role's own."""
+
+    def rendered(**given):
+        loader = DataLoader()
+        variables = {}
+        for name in ("defaults", "vars"):
+            variables |= loader.load_from_file(str(ROLE / name / "main.yml"), trusted_as_template=True)
+        variables |= {
+            "inventory_hostname": "edge-1",
+            "platform_domain": "lab.internal",
+            "platform_tiers": TIERS,
+            "ec2_private_ip": "127.0.0.1",
+            "ec2_memory_mib": 1024,
+            "groups": {"extra_group": ["extra-1"]},
+            "ansible_managed": "Managed",
+            "__haproxy_base": str(tmp_path),
+            **given,
+        }
+        text = (ROLE / "templates" / "haproxy.cfg.j2").read_text()
+        return Templar(loader, variables).template(trust_as_template(text), overrides={"trim_blocks": True})
+
+    return rendered
+
+
+def section(text, heading):
+    """Lines of one section."""
+    return text.split(f"\n{heading}\n", 1)[1].split("\n\n", 1)[0].split("\n")
+
+
+def test_postgresql_is_served_by_the_leader_and_read_from_the_replicas(render):
+    text = render()
+    leader, replicas = section(text, "backend postgresql"), section(text, "backend postgresql-ro")
+    assert "    http-check send meth OPTIONS uri /primary" in leader
+    assert "    http-check send meth OPTIONS uri /replica?lag=16MB" in replicas
+    servers = [line for line in leader if line.startswith("    server ")]
+    assert [line.split()[1] for line in servers] == ["database-1", "database-2", "database-3"]
+    for number, line in enumerate(servers, 1):
+        name = f"database-{number}.lab.internal"
+        assert f" {name}:6432 check port 8008 inter 1s fall 2 rise 1 " in line
+        assert " verify required ca-file " in line
+        assert line.endswith(f" verifyhost {name} on-marked-down shutdown-sessions")
+        assert " ssl " not in line, "PgBouncer's own TLS goes through"
+    assert "    use_backend postgresql if { nbsrv(postgresql-ro) lt 1 }" in section(text, "frontend postgresql-ro")
+
+
+def test_without_postgresql_there_is_nothing_of_it(render):
+    text = render(platform_tiers=[TIERS[1]])
+    assert "postgresql" not in text
+
+
+@pytest.mark.parametrize(("memory", "connections"), [(512, 4096), (1024, 8192), (262144, 200000)])
+def test_connections_follow_the_memory_up_to_a_limit(render, memory, connections):
+    assert f"    maxconn {connections}" in render(ec2_memory_mib=memory).split("\n")
+
+
+def test_statistics_are_private_and_without_administration(render):
+    lines = section(render(), "frontend metrics")
+    assert "    bind 127.0.0.1:8405" in lines
+    assert not [line for line in lines if "admin" in line or "auth" in line]
+
+
+def test_servers_come_from_groups_and_slots_and_names(render):
+    text = render(haproxy_services=EVERYTHING)
+    assert [line.split()[1:3] for line in section(text, "backend spare") if line.startswith("    server ")] == [
+        ["extra-1", "extra-1.lab.internal:2"]
+    ]
+    assert "    server-template node 3 api.example:80 check" in "\n".join(section(text, "backend api"))
+    web = [line for line in section(text, "backend web") if line.startswith("    server ")]
+    assert [line.endswith(" backup") for line in web] == [False, False, True]
+    assert "frontend api" not in text
+    assert " no-check-ssl verify required " in "\n".join(section(text, "backend raw"))
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="this machine has no haproxy")
+@pytest.mark.parametrize("services", [None, EVERYTHING], ids=["postgresql", "everything"])
+def test_haproxy_finds_it_valid(render, tmp_path, services):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "crt-lists").mkdir()
+    (tmp_path / "maps" / "hosts.map").write_text("api.example api\n")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=web", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca.crt")],
+        check=True,
+        capture_output=True,
+    )
+    (tmp_path / "web.pem").write_text((tmp_path / "key").read_text() + (tmp_path / "ca.crt").read_text())
+    (tmp_path / "crt-lists" / "web.list").write_text(f"{tmp_path / 'web.pem'}\n")
+    (tmp_path / "haproxy.cfg").write_text(render(**({"haproxy_services": services} if services else {})))
+    checked = subprocess.run(
+        ["haproxy", "-c", "-f", str(tmp_path / "haproxy.cfg")], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    expected = ("could not resolve address", "Can't open global server state file")
+    warnings = [line for line in checked.stderr.splitlines() if "[WARNING]" in line]
+    assert [line for line in warnings if not any(text in line for text in expected)] == []
