@@ -74,9 +74,10 @@ def existing(lab: str, host: str | None = None) -> list[Path]:
 
 
 def _tops(depth: int = 4) -> list[Path]:
-    roots = [ROOT] if is_v2() else [ROOT / c for c in CONTROLLERS if (ROOT / c).is_dir()]
+    if is_v2():
+        return [ROOT / TOP] if (ROOT / TOP).is_dir() else []
     found = []
-    for root in roots:
+    for root in [ROOT / c for c in CONTROLLERS if (ROOT / c).is_dir()]:
         level = [root]
         for _ in range(depth):
             found += [d / TOP for d in level if (d / TOP).is_dir()]
