@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
 
-DEFAULTS = {"filesystem": "xfs"}
-TAKEN = ("name", "mount", "filesystem", "owner", "group", "mode", "services")
 
-
-def volume_mounts(tiers, tier, attached):
-    """Return a list of the volumes a host mounts: dicts with name, device, mount, filesystem and what else is set.
+def volume_mounts(tiers, tier, attached, services=None):
+    """Return a list of the volumes a host mounts: dicts with name, device, mount, filesystem and services.
 
     :arg tiers: the list platform_tiers.
     :arg tier: the name of the host's tier.
     :arg attached: ec2_volumes, from a volume's name to a dict with volume_id and device.
+    :arg services: from a volume's name to a list of the units that must not run without it.
     :raises AnsibleFilterError: a volume of the description is not attached.
     """
     volumes = [volume for entry in tiers if entry["name"] == tier for volume in entry.get("volumes") or []]
@@ -28,8 +26,15 @@ def volume_mounts(tiers, tier, attached):
                 f"the volume {name} of tier {tier} is not attached to this host (it has "
                 f"{', '.join(sorted(attached)) or 'none'}); run provision.yml first"
             )
-        values = {key: volume[key] for key in TAKEN if volume.get(key) is not None}
-        mounts.append({**DEFAULTS, **values, "device": attached[name]["device"]})
+        mounts.append(
+            {
+                "name": name,
+                "device": attached[name]["device"],
+                "mount": volume["mount"],
+                "filesystem": volume.get("filesystem") or "xfs",
+                "services": (services or {}).get(name) or [],
+            }
+        )
     return mounts
 
 

@@ -12,7 +12,12 @@ TIERS = [
         "name": "database",
         "volumes": [
             {"name": "etcd", "size": 2, "type": "gp3", "mount": "/var/lib/etcd"},
-            {"name": "data", "size": 9, "mount": "/data", "filesystem": "ext4", "services": ["db"], "owner": "db"},
+            {
+                "name": "data",
+                "size": 9,
+                "mount": "/data",
+                "filesystem": "ext4",
+            },
         ],
     },
 ]
@@ -23,11 +28,14 @@ ATTACHED = {
 
 
 def test_volumes_of_the_tier():
-    assert volume_mounts(TIERS, "database", ATTACHED) == [
-        {"name": "etcd", "mount": "/var/lib/etcd", "filesystem": "xfs", "device": "/dev/disk/by-id/one"},
+    assert volume_mounts(TIERS, "database", ATTACHED, {"data": ["db"]}) == [
         {
-            "name": "data", "mount": "/data", "filesystem": "ext4", "services": ["db"], "owner": "db",
-            "device": "/dev/disk/by-id/two",
+            "name": "etcd", "mount": "/var/lib/etcd", "filesystem": "xfs", "device": "/dev/disk/by-id/one",
+            "services": [],
+        },
+        {
+            "name": "data", "mount": "/data", "filesystem": "ext4", "device": "/dev/disk/by-id/two",
+            "services": ["db"],
         },
     ]  # fmt: skip
 
