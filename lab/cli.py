@@ -162,6 +162,8 @@ def _status(arguments) -> int:
         if arguments.all or instance["State"]["Name"] != "terminated":
             rows.append(_status_row(lab, instance))
     print(table(rows))
+    for what, sentence in reconciler.troubles(lab).items():
+        print(f"trouble: {what}: {sentence}")
     return 0
 
 

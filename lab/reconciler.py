@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -75,6 +76,18 @@ def resolver(cidr: str) -> str:
     return str(ipaddress.ip_network(cidr)[2])
 
 
+def troubles_file(lab: Lab) -> Path:
+    return lab.run / "troubles.json"
+
+
+def troubles(lab: Lab) -> dict[str, str]:
+    """What the reconciler cannot do at present: host or step -> sentence."""
+    try:
+        return json.loads(troubles_file(lab).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 class World:
     """What the API says at one moment, over all regions that have instances."""
 
@@ -116,7 +129,9 @@ class Reconciler:
         self.stopping = threading.Event()
         self.world: World | None = None
         self.socket = self._listen()
-        self.last_error = ""
+        self.troubles: dict[str, str] = {}
+        self.lock = threading.Lock()
+        troubles_file(lab).unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket:
         path = self.lab.changed_socket("reconcile")
@@ -153,23 +168,28 @@ class Reconciler:
         return bool(ready)
 
     def _guarded(self, step) -> None:
-        """The loop outlives every error; one that stays is logged once."""
+        """The loop outlives every error; one that stays is logged once and shown by `lab status`."""
         try:
             step()
-            self.last_error = ""
-        except (
-            api.NoAWS,
-            BotoCoreError,
-            ClientError,
-            network.NetworkError,
-            RuntimeError,
-            OSError,
-            ValueError,
-        ) as error:
-            self.world = None if isinstance(error, (api.NoAWS, BotoCoreError, ClientError)) else self.world
-            if str(error) != self.last_error:
-                LOG.error("%s", error, exc_info=not isinstance(error, (RuntimeError, ClientError, BotoCoreError)))
-                self.last_error = str(error)
+            self._trouble(step.__name__, "")
+        except (BotoCoreError, ClientError, RuntimeError, OSError, ValueError) as error:
+            if isinstance(error, (api.NoAWS, BotoCoreError, ClientError)):
+                self.world = None
+            self._trouble(step.__name__, str(error))
+
+    def _trouble(self, key: str, text: str) -> None:
+        """Remember what goes wrong with a step or a host; nothing when it went well."""
+        with self.lock:
+            if self.troubles.get(key, "") == text:
+                return
+            if text:
+                LOG.error("%s: %s", key.lstrip("_"), text)
+                self.troubles[key] = text
+            else:
+                del self.troubles[key]
+            temporary = troubles_file(self.lab).with_suffix(".new")
+            temporary.write_text(json.dumps({name.lstrip("_"): value for name, value in self.troubles.items()}))
+            temporary.replace(troubles_file(self.lab))
 
     # Reading
 
@@ -201,11 +221,11 @@ class Reconciler:
     def _work(self, key: str, function, *arguments) -> None:
         try:
             function(*arguments)
-        except api.NoAWS as error:
-            LOG.error("%s: %s", key, error)
-        except Exception:
-            LOG.exception("%s: %s failed", key, function.__name__)
-            time.sleep(1)
+            self._trouble(key, "")
+        except Exception as error:
+            self._trouble(key, str(error) or type(error).__name__)
+            LOG.debug("%s: %s failed", key, function.__name__, exc_info=True)
+            time.sleep(2)
         finally:
             # Read again: what was decided meanwhile could not be acted upon.
             self.wake()
@@ -225,15 +245,24 @@ class Reconciler:
     def _attach_network(self, starting: list[str]) -> None:
         """A start begins with a fresh namespace, so that nothing of the last run's network is left."""
         for instance_id in starting:
-            network.detach_host(self.lab, instance_id)
-            network.attach_host(self.lab, instance_id)
-            namespaces.sysctl(self.lab.host_namespace(instance_id), {"ping_group_range": "0 2147483647"})
+            try:
+                network.detach_host(self.lab, instance_id)
+                network.attach_host(self.lab, instance_id)
+                namespaces.sysctl(self.lab.host_namespace(instance_id), {"ping_group_range": "0 2147483647"})
+            except (RuntimeError, OSError) as error:
+                self._trouble(instance_id, str(error))
         if starting:
-            network.apply(self.lab, self.world.models)
+            # Trouble with one VPC must not keep the hosts of another from starting.
+            try:
+                network.apply(self.lab, self.world.models)
+            except RuntimeError as error:
+                self._trouble("network", str(error))
+            else:
+                self._trouble("network", "")
 
     # Instances
 
-    def _reboots_file(self, instance_id: str):
+    def _reboots_file(self, instance_id: str) -> Path:
         return self.lab.instance(instance_id) / "reboots"
 
     def _reboots_asked(self, instance_id: str) -> int:
