@@ -112,7 +112,9 @@ def without_server(servers, services):
     for service in services:
         members = [server for server in servers if server["service"] == service]
         if not any(is_up(server) for server in members):
-            told = ", ".join("%s is %s (%s)" % (s["server"], s["status"], s["check"] or "not checked yet") for s in members)
+            told = ", ".join(
+                "%s is %s (%s)" % (s["server"], s["status"], s["check"] or "not checked yet") for s in members
+            )
             texts.append("service %s has no server up: %s" % (service, told or "it has none at all"))
     return texts
 
