@@ -11,10 +11,11 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
-from lab.aws.call import ACCOUNT, Call
+from lab.aws.call import ACCOUNT, AWSError, Call
 from lab.aws.rules import route53
 
 CONSOLE_BYTES = 65536
+DESCRIBE_PAGE = 1000
 PASS = object()
 HANDLERS: dict[tuple[str, str], Callable[[Call, Any], Any]] = {}
 
@@ -60,6 +61,27 @@ def run_again(call: Call, _front: Any) -> Any:
     """A client token that was used with the same arguments answers what it made; everything else goes to moto."""
     known = call.backend().__dict__.get("lab_tokens", {}).get(call.params.get("ClientToken"))
     return known[0] if known and known[0].id in call.backend().reservations else PASS
+
+
+@handler("ec2", "DescribeInstances")
+def describe_instances(call: Call, _front: Any) -> dict[str, Any]:
+    """Pages count instances, not launches, and hold 1000 when no size is asked for."""
+    filters = {f["Name"]: f.get("Values") or [] for f in call.params.get("Filters") or []}
+    backend, ids = call.backend(), call.params.get("InstanceIds")
+    if ids:
+        return {"Reservations": backend.get_reservations_by_instance_ids(ids, filters=filters)}
+    found = [r for r in backend.describe_instances(filters=filters) if r.instances]
+    token, size = call.params.get("NextToken"), call.params.get("MaxResults") or DESCRIBE_PAGE
+    if token:
+        names = [reservation.id for reservation in found]
+        if token not in names:
+            raise AWSError("InvalidNextToken", "The token provided is invalid.")
+        found = found[names.index(token) :]
+    page, count = [], 0
+    while found and (not page or count + len(found[0].instances) <= size):
+        count += len(found[0].instances)
+        page.append(found.pop(0))
+    return {"Reservations": page, "NextToken": found[0].id if found else None}
 
 
 @handler("ec2", "GetConsoleOutput")

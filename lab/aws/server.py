@@ -33,13 +33,14 @@ ENVIRONMENT = {
 def application(lab: Lab, hosts: bool = True) -> Any:
     """The front of a lab as a WSGI application. `hosts`: a reconciler will report the states of instances."""
     os.environ.update(ENVIRONMENT)
-    from lab.aws import lifecycle, mends
+    from lab.aws import lifecycle, mends, speed
     from lab.aws.credentials import Directory, lab_secret
     from lab.aws.front import Front
     from lab.aws.state import State
 
     directory = Directory(lab.credentials, lab_secret(lab.state), lab.account)
     mends.install()
+    speed.install()
     listeners = lab.run / "changed.d"
     return Front(State(listeners), directory, lifecycle.install(immediate=not hosts), lab.console_log)
 
