@@ -309,7 +309,8 @@ def nspawn_options(lab: Lab, instance_id: str, root: Path) -> list[str]:
         "--quiet", f"--directory={root}", "--register=no", "--keep-unit", "--boot",
         f"--machine={machine_name(lab, instance_id)}",
         f"--network-namespace-path={lab.namespace_path(lab.host_namespace(instance_id))}",
-        "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only", "--kill-signal=SIGRTMIN+3",
+        "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
+        "--kill-signal=SIGRTMIN+3",
     ]  # fmt: skip
 
 
