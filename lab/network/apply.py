@@ -9,7 +9,7 @@ from typing import Any
 from lab.network import faults, namespaces
 from lab.network.compile import MAIN, Router, compile_router
 from lab.network.model import Vpc
-from lab.network.names import CONTROLLER_LINK, INET_CLIENT, INET_GATEWAY, INET_LINK, Names
+from lab.network.names import CONTROLLER_LINK, INET_CLIENT, INET_GATEWAY, INET_LINK, INET_RESOLVER, Names
 from lab.network.namespaces import NetworkError
 from lab.network.state import hosts_file, known_hosts, locked, write_json
 from lab.paths import INTERFACE, MIRROR_ADDRESS, TLS_ADDRESS, Lab
@@ -144,7 +144,11 @@ def _ensure_inet(lab: Lab) -> bool:
     if _applied.get(namespace) and namespaces.exists(namespace):
         return False
     fresh = namespaces.make(namespace)
-    addresses = (INET_GATEWAY, TLS_ADDRESS, MIRROR_ADDRESS, INET_CLIENT)
+    if fresh:
+        # The routers' links to it are gone with the old one.
+        for key in [key for key in _applied if key.startswith(lab.namespace_prefix)]:
+            del _applied[key]
+    addresses = (INET_GATEWAY, TLS_ADDRESS, MIRROR_ADDRESS, INET_RESOLVER, INET_CLIENT)
     namespaces.ip_batch(namespace, ["link set lo up", *(f"addr replace {address}/32 dev lo" for address in addresses)])
     namespaces.sysctl(namespace, _ROUTER_SETTINGS)
     _applied[namespace] = {"public": None}

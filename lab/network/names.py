@@ -11,6 +11,8 @@ CONTROLLER_LINK = "ctl"
 # On the lo of the inet namespace: its end of every link, and a client on the internet.
 INET_GATEWAY = "198.51.100.1"
 INET_CLIENT = "203.0.113.10"
+# The internet's DNS server: public zones only.
+INET_RESOLVER = "198.51.100.53"
 
 
 def _hash(text: str, length: int) -> str:

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lab import api
 from lab.network import namespaces
+from lab.network.names import INET_RESOLVER
 from lab.paths import IMDS_ADDRESS, MIRROR_ADDRESS, TIME_ADDRESS, Lab
 from lab.services import dns, imds, mirror, ntp
 from lab.services.world import World
@@ -47,6 +49,13 @@ def _bound(namespace: str, kind: int, address: str, port: int) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
     sock.bind((address, port))
     return sock
+
+
+def _dns_server(namespace: str, address: str, resolver: Callable[[], dns.Resolver | None]) -> dns.Server:
+    udp = _bound(namespace, socket.SOCK_DGRAM, address, 53)
+    tcp = _bound(namespace, socket.SOCK_STREAM, address, 53)
+    tcp.listen(64)
+    return dns.Server(udp, tcp, resolver)
 
 
 class Services:
@@ -132,8 +141,7 @@ class Services:
             if vpc_id:
                 self._open_router(namespace, vpc_id, opened)
             else:
-                sock = _bound(namespace, socket.SOCK_STREAM, MIRROR_ADDRESS, 80)
-                opened.append(mirror.Server(sock, self.mirror))
+                self._open_inet(namespace, opened)
         except (OSError, namespaces.NetworkError) as error:
             self._complain(namespace, f"The services in {namespace} could not be opened: {error}")
             for server in opened:
@@ -143,12 +151,14 @@ class Services:
         LOG.info("The services in %s are open", namespace)
         return True
 
+    def _open_inet(self, namespace: str, opened: list[Any]) -> None:
+        sock = _bound(namespace, socket.SOCK_STREAM, MIRROR_ADDRESS, 80)
+        opened.append(mirror.Server(sock, self.mirror))
+        opened.append(_dns_server(namespace, INET_RESOLVER, lambda: self.resolver("")))
+
     def _open_router(self, namespace: str, vpc_id: str, opened: list[Any]) -> None:
         address = _resolver_address(self.world.snapshot.blocks[vpc_id][0])
-        udp = _bound(namespace, socket.SOCK_DGRAM, address, 53)
-        tcp = _bound(namespace, socket.SOCK_STREAM, address, 53)
-        tcp.listen(64)
-        opened.append(dns.Server(udp, tcp, lambda: self.resolver(vpc_id)))
+        opened.append(_dns_server(namespace, address, lambda: self.resolver(vpc_id)))
         sock = _bound(namespace, socket.SOCK_STREAM, IMDS_ADDRESS, 80)
         opened.append(imds.Server(sock, lambda source: self.facts(vpc_id, source), self.tokens))
         opened.append(ntp.Server(_bound(namespace, socket.SOCK_DGRAM, TIME_ADDRESS, 123)))
@@ -158,11 +168,13 @@ class Services:
             server.close()
 
     def resolver(self, vpc_id: str) -> dns.Resolver | None:
-        """The VPC's resolver over the latest snapshot."""
+        """The VPC's resolver over the latest snapshot; without an id that of the internet."""
         snapshot = self.world.snapshot
+        outside = {"": dns.VpcNames("", (), self.lab.region)}
+        names = (snapshot.vpcs if vpc_id else outside).get(vpc_id)
         made, resolver = self._resolvers.get(vpc_id, (None, None))
-        if made is not snapshot and vpc_id in snapshot.vpcs:
-            resolver = dns.Resolver(snapshot.vpcs[vpc_id], snapshot.zones)
+        if made is not snapshot and names:
+            resolver = dns.Resolver(names, snapshot.zones)
             self._resolvers[vpc_id] = (snapshot, resolver)
         return resolver
 

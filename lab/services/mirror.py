@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -104,6 +105,22 @@ def upstreams(uris: list[str]) -> dict[str, str]:
     return found
 
 
+def apt_proxies(dump: str) -> dict[str, str]:
+    """The proxies by scheme from the output of `apt-config dump`."""
+    found = dict(re.findall(r'^Acquire::(https?)::Proxy "([^"]+)";$', dump, re.MULTILINE))
+    return {scheme: proxy for scheme, proxy in found.items() if proxy != "DIRECT"}
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Fetches as the machine's apt does, else as the environment says."""
+    try:
+        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        dump = ""
+    proxies = apt_proxies(dump)
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies or None))
+
+
 # Requests
 
 
@@ -156,6 +173,7 @@ class Cache:
 
     def __init__(self, locks: Path):
         self.locks = locks
+        self._opener = _opener()
         self._checked: dict[Path, tuple[int, int, str]] = {}
 
     @contextlib.contextmanager
@@ -199,7 +217,7 @@ class Cache:
             headers["If-Modified-Since"] = formatdate(target.file.stat().st_mtime, usegmt=True)
         request = urllib.request.Request(target.url, headers=headers)  # noqa: S310 - only http(s), see apt_uris
         try:
-            with urllib.request.urlopen(request, timeout=UPSTREAM_TIMEOUT) as answer:  # noqa: S310
+            with self._opener.open(request, timeout=UPSTREAM_TIMEOUT) as answer:
                 self._store(target.file, answer)
         except urllib.error.HTTPError as error:
             if error.code in {404, 410}:

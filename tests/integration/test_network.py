@@ -26,7 +26,7 @@ from lab import api, network
 from lab.network import namespaces
 from lab.network.compile import compile_router
 from lab.network.model import Group, Rule, Vpc
-from lab.network.names import Names
+from lab.network.names import INET_RESOLVER, Names
 from lab.paths import IMDS_ADDRESS, MIRROR_ADDRESS, TIME_ADDRESS, TLS_ADDRESS, Lab, forget_index
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -457,7 +457,7 @@ def test_slow_host(cloud):
 
 
 def ask(cloud, host, name, kind="A", tcp=False):
-    server = str(next(v for v in network.read_models(cloud.client) if v.id == cloud.vpc).resolver)
+    server = INET_RESOLVER if host == "inet" else f"{cloud.block}.0.2"
     query = DNSRecord.question(name, kind).pack()
     with cloud.socket(host, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as client:
         client.settimeout(3)
@@ -479,6 +479,17 @@ def test_dns(cloud):
     assert ask(cloud, "b", "none.nettest.internal") == (3, [])
     assert ask(cloud, "b", f"ip-{a.replace('.', '-')}.eu-west-1.compute.internal") == (0, [a])
     assert ask(cloud, "b", "ssm.eu-west-1.amazonaws.com", tcp=True) == (0, [TLS_ADDRESS])
+
+
+def test_public_zone_is_for_everyone_the_private_one_for_its_vpc(cloud):
+    route53 = cloud.service("route53")
+    zone = route53.create_hosted_zone(Name="example.net", CallerReference="2")["HostedZone"]["Id"]
+    record = {"Name": "www.example.net", "Type": "A", "TTL": 5, "ResourceRecords": [{"Value": cloud.public}]}
+    change = {"Action": "CREATE", "ResourceRecordSet": record}
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": [change]})
+    wait_for(lambda: ask(cloud, "inet", "www.example.net") == (0, [cloud.public]))
+    assert ask(cloud, "a", "www.example.net") == (0, [cloud.public])
+    assert ask(cloud, "inet", "a.nettest.internal") == (3, [])
 
 
 def test_dns_follows_a_change_within_two_seconds(cloud):

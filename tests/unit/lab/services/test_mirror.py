@@ -14,6 +14,7 @@ from lab.services.mirror import (
     Cache,
     MirrorError,
     Target,
+    apt_proxies,
     apt_uris,
     artifact_target,
     debian_target,
@@ -51,6 +52,12 @@ def test_upstreams_are_the_first_of_each_name():
     found = upstreams(["http://x.example/ubuntu", "http://a.example/debian", "http://b.example/debian"])
     assert found == {"debian": "http://a.example/debian", "debian-security": "http://a.example/debian-security"}
     assert upstreams(["http://x.example/ubuntu"]) == {}
+
+
+def test_proxies_of_apt():
+    dump = 'Acquire "";\nAcquire::http::Proxy "http://proxy.example:3128";\nAcquire::https::Proxy "DIRECT";\n'
+    assert apt_proxies(dump) == {"http": "http://proxy.example:3128"}
+    assert apt_proxies('Acquire::http::Proxy::other.example "DIRECT";\n') == {}
 
 
 @pytest.mark.parametrize(
