@@ -211,18 +211,20 @@ def measure(configuration: str, server: Replay) -> Run:
         source.write_text(configuration)
         (Path(folder) / "ansible.cfg").write_text("")
         output = Path(folder) / "out.json"
-        with output.open("wb") as file:
+        errors = Path(folder) / "errors.txt"
+        with output.open("wb") as file, errors.open("wb") as error_file:
             started = time.monotonic()
             process = subprocess.Popen(
                 [str(ANSIBLE_INVENTORY), "-i", str(source), "--list"],
                 stdout=file,
+                stderr=error_file,
                 env=environment(server.server_address[1], folder),
             )
             _pid, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise SystemExit(f"ansible-inventory ended with {process.returncode} for:\n{configuration}")
+            raise SystemExit(f"ansible-inventory failed for:\n{configuration}\n{errors.read_text()}")
         found = output.read_bytes().count(b'"ansible_host":')
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, server.calls, found)
 

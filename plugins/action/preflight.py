@@ -9,6 +9,7 @@ import os
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.selfhosted.ec2.plugins.module_utils import preflight
+from ansible_collections.selfhosted.ec2.plugins.module_utils.inventory_model import group_name
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import ROLES_PATH, PlayHosts
 
 PLATFORM_SPEC = os.path.join(os.path.dirname(ROLES_PATH), "playbooks", "vars", "platform_spec.yml")
@@ -40,6 +41,7 @@ class ActionModule(ActionBase):
         self._check_names(play, checked, faults, platform)
         if platform and play.hosts:
             HostCheck(play, "platform", play.hosts[0], faults, platform).run()
+            self._check_groups(play, faults)
         for role in roles:
             members = play.members(role)
             if not members:
@@ -70,6 +72,22 @@ class ActionModule(ActionBase):
             names = [name for name in play.given(host) if preflight.owner(name, owners) in known]
             for name, role, suggestion in preflight.unknown_names(names, known):
                 faults.add(preflight.unknown_sentence(name, role, suggestion), host)
+
+    @staticmethod
+    def _check_groups(play, faults):
+        """Every component of the platform description must have hosts, running or not."""
+        variables = play.raw(play.hosts[0])
+        try:
+            tiers = play.templar(variables).template(variables.get("platform_tiers") or [])
+            expected = [(group_name(name), tier) for tier in tiers if tier["count"] > 0 for name in tier["components"]]
+        except (AnsibleError, KeyError, TypeError):
+            return  # Not a description; what is wrong with it has been said above.
+        for group, tier in expected:
+            if not play.groups.get(group):
+                faults.add(
+                    f"Group {group} has no host, though tier {tier['name']} of platform_tiers has {tier['count']};"
+                    " run the provision playbook, or check that the inventory is of this platform and region."
+                )
 
     @staticmethod
     def _no_members(play, role):

@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Reads the EC2 instances with the tag C(platform) of the given value, from all given regions at once.
-    Its name is its tag C(Name), the slot. Terminated instances and those shutting down are left out.
+    A host is named by its tag C(Name), the slot. Terminated instances and those shutting down are left out.
   - "Groups: one for each word of the tag C(components), C(<component>_<cluster>) if the tag C(cluster) is set,
     C(tier_<tier>), C(zone_<zone>) and C(state_<state>); dashes become underscores."
   - Host keys are checked against the tag C(ssh_host_key), which provision fills from the instance's console output.
@@ -21,7 +21,7 @@ description:
   - During the outage of a zone, DescribeInstances fails as a whole. Each zone is then asked by itself.
   - Two instances that are both stopped or both not, with one Name, are an error.
     If only one of them is stopped, it is left out with a warning.
-  - The file must be named C(instances.yml), end with C(.instances.yml), or hold C(plugin: selfhosted.ec2.instances).
+  - "The file must be named C(instances.yml), end with C(.instances.yml), or hold C(plugin: selfhosted.ec2.instances)."
 extends_documentation_fragment:
   - constructed
 requirements:
@@ -105,7 +105,7 @@ options:
   cache_seconds:
     description:
       - For how many seconds a region's answer is used again without asking AWS; V(0) asks each time.
-      - The refresh of an inventory (C(--flush-cache), C(meta: refresh_inventory)) asks in any case.
+      - A refresh of the inventory (C(--flush-cache), the task C(meta) with C(refresh_inventory)) asks in any case.
     type: int
     default: 0
     env: [{name: EC2_INVENTORY_CACHE_SECONDS}]

@@ -13,7 +13,8 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Checks the variables of all hosts of the inventory, those outside the play's limit too, against the roles of this collection.
     It runs on the controller and makes no connection.
-  - The variables of the platform description that are set are checked against its specification.
+  - The variables of the platform description that are set are checked against its specification,
+    and each component of C(platform_tiers) must have a host, running or stopped, in the inventory.
   - "Names: a variable C(<role>_x) or C(platform_x) that its role, or the platform description, does not know is refused with the nearest known name.
     The role with the longest matching name owns a variable."
   - "Values: each role's argument specification (entry point C(main)) and the rules of its C(vars/preflight.yml)

@@ -72,6 +72,17 @@ def test_a_role_that_is_named_must_exist_and_have_hosts(check):
     assert code == 2 and "Group nobody of role alpha is not in the inventory" in output
 
 
+def test_a_component_of_the_description_without_hosts(check):
+    tiers = [
+        {"name": "one", "components": ["alpha", "beta-two"], "count": 3, "instance_type": "t3.small"},
+        {"name": "none", "components": ["gamma"], "count": 0, "instance_type": "t3.small"},
+    ]
+    code, output = check(platform_tiers=tiers)
+    assert code == 2
+    assert "Group beta_two has no host, though tier one of platform_tiers has 3; run the provision playbook" in output
+    assert "Group alpha" not in output and "gamma" not in output
+
+
 def test_a_role_by_itself_does_not_judge_names_of_others(check):
     assert check(wanted=["alpha"], alpha_extra_sped=1, platform_domian=1)[0] == 0
 
