@@ -12,6 +12,7 @@ from moto.dynamodb.models.table import Table
 from moto.ec2.models import ec2_backends, elastic_ip_addresses
 from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.route53.models import Route53Backend
 
 from lab.aws.call import ACCOUNT, AWSError
@@ -24,6 +25,7 @@ _MOTO: dict[str, Any] = {
     "nic_stop": nics.NetworkInterface.stop,
     "nic_start": nics.NetworkInterface.start,
     "create_hosted_zone": Route53Backend.create_hosted_zone,
+    "rule_init": SecurityGroupRule.__init__,
     "create_interface": nics.NetworkInterfaceBackend.create_network_interface,
     "delete_interface": nics.NetworkInterfaceBackend.delete_network_interface,
     "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
@@ -98,6 +100,14 @@ def _delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
     return _MOTO["delete_nat_gateway"](self, nat_gateway_id)
 
 
+def _rule_init(self: Any, *args: Any, **kwargs: Any) -> None:
+    """Blocks of a rule are stored without their host bits. Source: EC2 API Reference, IpRange."""
+    _MOTO["rule_init"](self, *args, **kwargs)
+    block = self.ip_range.get("CidrIp")
+    if block:
+        self.ip_range = {**self.ip_range, "CidrIp": str(ipaddress.ip_network(block, strict=False))}
+
+
 def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
     """moto shows the start of authority as the text of a dictionary and name servers without their final dot."""
     zone = _MOTO["create_hosted_zone"](self, *args, **kwargs)
@@ -124,6 +134,7 @@ def install() -> None:
     nics.NetworkInterface.start = _nic_start
     nics.NetworkInterfaceBackend.create_network_interface = _create_interface
     nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
+    SecurityGroupRule.__init__ = _rule_init
     NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
     Route53Backend.create_hosted_zone = _create_hosted_zone
     Table.describe = _describe_table

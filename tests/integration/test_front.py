@@ -363,6 +363,9 @@ def test_security_groups(world):
     assert code(allow, GroupId=group, IpPermissions=[permission])[0] == "InvalidPermission.Duplicate"
     for broken in ({"FromPort": 30}, {"ToPort": 70000}, {"IpRanges": [{"CidrIp": "10.0.0.0/40"}]}):
         assert code(allow, GroupId=group, IpPermissions=[{**permission, **broken}])[0] == "InvalidParameterValue"
+    allow(GroupId=group, IpPermissions=[{**permission, "FromPort": 1, "IpRanges": [{"CidrIp": "192.168.1.9/16"}]}])
+    held = world.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert {r["CidrIp"] for p in held for r in p["IpRanges"]} == {"10.0.0.0/8", "192.168.0.0/16"}
     many = {**permission, "IpRanges": [{"CidrIp": f"10.{i}.0.0/16"} for i in range(60)]}
     assert code(allow, GroupId=group, IpPermissions=[many])[0] == "RulesPerSecurityGroupLimitExceeded"
     other = world.make_group("other", world.vpc)
