@@ -83,6 +83,18 @@ RESTART_PARAMETERS = frozenset(
 )
 
 
+#: Parameters that a standby needs at least as large as its leader: when they shrink, the leader must restart first.
+STANDBY_PARAMETERS = frozenset(
+    {
+        "max_connections",
+        "max_locks_per_transaction",
+        "max_prepared_transactions",
+        "max_wal_senders",
+        "max_worker_processes",
+    }
+)
+
+
 class PatroniError(Exception):
     """One request failed; the text says which address and why."""
 
@@ -126,7 +138,7 @@ def member_view(client, url):
     :returns: dict with C(state), C(role), C(replication), C(synchronous), C(pending_restart), C(timeline), C(error).
     """
     view = dict.fromkeys(("state", "role", "replication", "error"), "")
-    view.update(synchronous=False, pending_restart=False, timeline=0)
+    view.update(synchronous=False, pending_restart=False, shrinks=False, timeline=0)
     try:
         answer = json.loads(client.request("GET", url + "/patroni")[1])
     except (PatroniError, ValueError) as error:
@@ -138,10 +150,23 @@ def member_view(client, url):
         replication=answer.get("replication_state", ""),
         synchronous=bool(answer.get("sync_standby") or answer.get("quorum_standby")),
         pending_restart=bool(answer.get("pending_restart")),
+        shrinks=shrinks(answer.get("pending_restart_reason") or {}),
         timeline=answer.get("timeline", 0),
     )
     view["error"] = fault(view)
     return view
+
+
+def shrinks(reasons):
+    """Tell whether one of the reasons for a pending restart is a smaller value that the leader must take first.
+
+    :arg reasons: dict of parameter to dict with C(old_value) and C(new_value), as Patroni gives it.
+    """
+    for name in STANDBY_PARAMETERS & set(reasons):
+        old, new = (str(reasons[name].get(key)) for key in ("old_value", "new_value"))
+        if old.isdigit() and new.isdigit() and int(new) < int(old):
+            return True
+    return False
 
 
 def fault(view):
@@ -167,6 +192,7 @@ def summary(views):
         "synchronous": sorted(name for name, view in well.items() if view["synchronous"]),
         "unhealthy": {name: view["error"] for name, view in sorted(views.items()) if view["error"]},
         "pending_restart": sorted(name for name, view in well.items() if view["pending_restart"]),
+        "shrinks": any(view["shrinks"] for view in well.values()),
     }
 
 

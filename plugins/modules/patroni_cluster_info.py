@@ -106,6 +106,10 @@ pending_restart:
   returned: always
   type: list
   elements: str
+shrinks:
+  description: A parameter gets smaller that standbys need as large as their leader, which must restart first, in place.
+  returned: always
+  type: bool
 members:
   description: What each member says about itself.
   returned: always

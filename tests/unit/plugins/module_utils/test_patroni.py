@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 def member(role="replica", state="running", replication="streaming", synchronous=True, pending=False):
     view = {"role": role, "state": state, "synchronous": synchronous, "pending_restart": pending, "timeline": 1}
+    view["shrinks"] = False
     view["replication"] = "" if role == "leader" else replication
     return dict(view, error=patroni.fault(view))
 
@@ -95,6 +96,19 @@ def test_after_the_patch_nothing_is_left_to_do(current, wanted):
     after = patroni.merged(current, patroni.config_patch(current, wanted))
     assert patroni.config_patch(after, wanted) == {}
     assert set(after["postgresql"]["parameters"]) == set(wanted["postgresql"]["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "expected"),
+    [
+        ("200", "100", "max_connections", True),
+        ("100", "200", "max_connections", False),
+        ("200", "100", "wal_buffers", False),
+        ("on", "off", "max_connections", False),
+    ],
+)
+def test_a_smaller_value_that_standbys_must_not_have_first(old, new, name, expected):
+    assert patroni.shrinks({name: {"old_value": old, "new_value": new}}) is expected
 
 
 class Client:
