@@ -103,6 +103,17 @@ def test_interrupted_image_build_is_thrown_away(tmp_path, monkeypatch):
     assert [path.name for path in built.parent.glob(".building*")] == []
 
 
+def test_images_of_old_recipes_go_unless_a_host_stands_on_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "STATE", tmp_path / "state")
+    images = tmp_path / "images"
+    for name in ("trixie-new", "trixie-old", "trixie-used", ".building-x"):
+        (images / name).mkdir(parents=True)
+    place = tmp_path / "state/lab/instances/i-1"
+    place.mkdir(parents=True)
+    (place / "instance.json").write_text(json.dumps({"base": str(images / "trixie-used")}))
+    assert image.unused(images / "trixie-new") == [images / "trixie-old"]
+
+
 # Hosts
 
 
