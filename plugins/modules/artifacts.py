@@ -69,7 +69,7 @@ options:
         default: "0755"
   mirror:
     description:
-      - Base address to use instead of those in C(urls); the file is expected there under its own name.
+      - Base address to use instead of those in C(urls); a file is expected at C(<mirror>/<name>/<version>/<file>).
     type: str
   timeout:
     description: Seconds without data after which an address is given up.
@@ -211,7 +211,7 @@ def make_artifact(option):
 def addresses(artifact, mirror):
     """Where to try to get an artifact, in order."""
     if mirror:
-        return ["%s/%s" % (mirror.rstrip("/"), artifact.file_name)]
+        return ["/".join((mirror.rstrip("/"), artifact.name, artifact.version, artifact.file_name))]
     return artifact.urls
 
 

@@ -422,7 +422,7 @@ class Worker:
             directory, account, mode = self.scratch_directory(), Account(), 0o600
         item.staged = stage(directory, name, item.content, account, mode, item.before)
         if item.command:
-            self.validate(item.command, item.staged, item.path)
+            self.validate(item.command, item.staged, item.path, item.secret)
 
     def scratch_directory(self):
         """A temporary directory for check mode on a host that has no target directory yet."""
@@ -430,7 +430,7 @@ class Worker:
         self.scratch.append(path)
         return path
 
-    def validate(self, command, path, shown):
+    def validate(self, command, path, shown, secret=False):
         """Run a validator. A refusal is a FileError, in check mode a warning."""
         if shutil.which(command[0], path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin") is None:
             if self.module.check_mode:
@@ -441,6 +441,9 @@ class Worker:
         if code == 0:
             return
         output = "\n".join(text.strip() for text in (err, out) if text.strip()).replace(path, shown) or "no output"
+        if secret:
+            # Validators quote the line they do not like.
+            output = "its output is hidden, the file is secret"
         message = "%s was refused by '%s' (exit code %d), nothing was replaced: %s" % (
             shown,
             shlex.join(command).replace("'%s'", "%s"),

@@ -143,7 +143,10 @@ def test_next_address_is_tried(tmp_path, archive):
 
 def test_mirror_replaces_the_addresses(tmp_path, archive):
     values = option(archive, tmp_path / "opt", urls=[f"https://unreachable.invalid/dl/{archive.name}?x=1"])
-    install([values], mirror=f"file://{tmp_path}/")
+    place = tmp_path / "mirror/tool/1.2.3"
+    place.mkdir(parents=True)
+    archive.rename(place / archive.name)
+    install([values], mirror=f"file://{tmp_path}/mirror/")
     assert (tmp_path / "opt/tool-1.2.3/README").exists()
 
 

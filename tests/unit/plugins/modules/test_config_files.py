@@ -105,6 +105,12 @@ def test_validator_sees_the_final_mode_and_suffix_in_the_target_directory(run, t
     assert seen == [(tmp_path, ".yml", 0o600, "text\n")]
 
 
+def test_what_a_validator_says_of_a_secret_is_hidden(run, tmp_path):
+    with pytest.raises(FileError, match="hidden") as error:
+        run(files=[entry(tmp_path / "a", "bad", secret=True, validate=["true", "%s"])])
+    assert "bad word" not in str(error.value)
+
+
 def test_unchanged_files_are_not_validated(run, tmp_path):
     files = [entry(tmp_path / "a", validate=["true", "%s"])]
     run(files=files)
