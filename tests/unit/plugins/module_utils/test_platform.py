@@ -275,4 +275,6 @@ def test_a_tier_without_rights_has_no_policy():
     components = {**COMPONENTS, "haproxy": {"iam": [{"actions": ["s3:GetObject"], "resources": ["arn:{platform}/*"]}]}}
     found = platform.policies(description(), components)
     assert found["database"] is None
-    assert found["edge"]["Statement"] == [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:trading/*"]}]
+    assert found["edge"]["Statement"] == [
+        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:trading/*"]}
+    ]
