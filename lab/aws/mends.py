@@ -13,11 +13,21 @@ from moto.ec2.models import ec2_backends, elastic_ip_addresses
 from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 from moto.route53.models import Route53Backend
 
 from lab.aws.call import ACCOUNT, AWSError
 
 PUBLIC_NETWORK = ipaddress.ip_network("54.214.0.0/16")
+# What moto calls otherwise in DescribeTags, so that modules would write tags again. Source: botocore, ResourceType.
+RESOURCE_TYPES = {
+    "eipalloc": "elastic-ip",
+    "fl": "vpc-flow-log",
+    "h": "dedicated-host",
+    "nat": "natgateway",
+    "pl": "prefix-list",
+    "sir": "spot-instances-request",
+}
 _ADDRESSES = itertools.count()
 _ADDRESSES_LOCK = threading.Lock()
 _MOTO: dict[str, Any] = {
@@ -127,6 +137,7 @@ def _describe_table(self: Any, base_key: str = "TableDescription") -> dict[str, 
 
 def install() -> None:
     """Replace moto's functions and methods."""
+    EC2_PREFIX_TO_RESOURCE.update(RESOURCE_TYPES)
     elastic_ip_addresses.random_ip = _public_address
     nics.random_public_ip = _public_address
     elastic_ip_addresses.ElasticAddressBackend.associate_address = _associate_address

@@ -457,6 +457,9 @@ def test_nat_gateway_gives_back_what_it_held(world):
     assert gateway["NatGatewayAddresses"][0]["PrivateIp"].startswith("10.20.144.")
     assert code(ec2.release_address, **held)[0] == "InvalidIPAddress.InUse"
     assert code(ec2.delete_subnet, SubnetId=subnet)[0] == "DependencyViolation"
+    ec2.create_tags(Resources=[gateway["NatGatewayId"], held["AllocationId"]], Tags=[{"Key": "nat", "Value": "x"}])
+    kinds = {tag["ResourceType"] for tag in ec2.describe_tags(Filters=[{"Name": "key", "Values": ["nat"]}])["Tags"]}
+    assert kinds == {"natgateway", "elastic-ip"}
     ec2.delete_nat_gateway(NatGatewayId=gateway["NatGatewayId"])
     ec2.release_address(**held)
     ec2.delete_subnet(SubnetId=subnet)
