@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
             }
         )
         if BOTO_ERROR:
-            raise AnsibleActionFail("The Python package boto3 is not installed for the Python that runs Ansible; install it.")
+            raise AnsibleActionFail("The Python package boto3 is not installed for Ansible's Python; install it.")
         path = f"/{args['platform']}/"
         needed = self._needed(PlayHosts(self, task_vars), args)
         try:

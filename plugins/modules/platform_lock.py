@@ -11,10 +11,10 @@ short_description: Let one run at a time change a platform
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Holds the lock of a platform until this run of Ansible ends, whatever its end is. A second run fails at once with one
-    sentence that names the owner, the playbook and since when.
-  - The lock is an item in the DynamoDB table C(<platform>-lock) (hash key C(name), a string), written on the condition that
-    there is none or its lease of 60 seconds is over.
+  - Holds the lock of a platform until this run of Ansible ends, whatever its end is.
+    A second run fails at once with one sentence that names the owner, the playbook and since when.
+  - The lock is an item in the DynamoDB table C(<platform>-lock) (hash key C(name), a string),
+    written on the condition that there is none or its lease of 60 seconds is over.
   - A process of its own, the keeper, renews the lease every 15 seconds while the process of C(ansible-playbook) lives,
     and gives the lock back when it is gone. When the machine dies too, the lease ends the lock.
   - Further plays of the same run take the same lock again.

@@ -11,12 +11,13 @@ short_description: Read all secrets of a platform at once
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Reads everything below C(/<platform>/) in SSM Parameter Store, decrypted, ten a call, on the controller. Nothing is written anywhere.
+  - Reads everything below C(/<platform>/) in SSM Parameter Store, decrypted, ten a call, on the controller.
+    Nothing is written anywhere.
   - Fails with one sentence when a secret that a role of the inventory lists in C(vars/secrets.yml) does not exist,
     unless every variable of the role that would read it is set otherwise on all hosts of the role.
   - A successful result is never shown (as with C(no_log)); a failure is, and holds no secret.
-  - Give the result to the hosts by C(set_fact) under C(no_log), as C(playbooks/tasks/begin.yml) does. It is no fact of its own,
-    since facts may go to a fact cache on disk.
+  - Give the result to the hosts by C(set_fact) under C(no_log), as C(playbooks/tasks/begin.yml) does.
+    It is no fact of its own, since facts may go to a fact cache on disk.
 options:
   platform:
     description: Name of the platform.

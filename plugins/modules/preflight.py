@@ -11,15 +11,16 @@ short_description: Refuse wrong variables before any host is touched
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Checks the variables of all hosts of the inventory, those outside the play's limit too, against the roles of this collection.
-    It runs on the controller and makes no connection.
+  - Checks the variables of all hosts of the inventory, those outside the play's limit too, against the roles of this
+    collection. It runs on the controller and makes no connection.
   - The variables of the platform description that are set are checked against its specification,
     and each component of C(platform_tiers) must have a host, running or stopped, in the inventory.
-  - "Names: a variable C(<role>_x) or C(platform_x) that its role, or the platform description, does not know is refused with the nearest known name.
-    The role with the longest matching name owns a variable."
-  - "Values: each role's argument specification (entry point C(main)) and the rules of its C(vars/preflight.yml)
-    (a list C(rules) of C(that), an expression or a list of them, and C(message), a template) for every host of the role's group."
-  - All faults of all hosts are collected and told at once, each once, with the hosts it is about. The values of secrets are not shown.
+  - "Names: a variable C(<role>_x) or C(platform_x) that its role, or the platform description, does not know
+    is refused with the nearest known name. The role with the longest matching name owns a variable."
+  - "Values: each role's argument specification (entry point C(main)) and the rules of its C(vars/preflight.yml),
+    for every host of the role's group. A rule has C(that), an expression or a list, and C(message), a template."
+  - All faults of all hosts are collected and told at once, each once, with the hosts it is about.
+    The values of secrets are not shown.
   - What depends on C(platform_secrets) or on facts, while these are not read yet, is not judged.
 options:
   roles:
