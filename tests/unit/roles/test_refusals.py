@@ -1,0 +1,126 @@
+"""Bad input of roles etcd and postgresql: each with one plain sentence, before any host is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SLOTS = ["database-1", "database-2", "database-3"]
+MEMBERS = ("etcd_members", "postgresql_members")
+GOOD = {
+    "platform_name": "trading",
+    "platform_domain": "trading.internal",
+    "platform_network": {"cidr": "10.20.0.0/16"},
+    "platform_secrets": {
+        f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")
+    },
+    "etcd_members": SLOTS,
+    "postgresql_members": SLOTS,
+    "postgresql_etcd_members": SLOTS,
+    "ec2_memory_mib": 2048,
+    "ec2_private_ip": "10.20.0.4",
+    "ec2_tier": "database",
+}
+BAD = {
+    "even-quorum": ("etcd", {"etcd_members": [*SLOTS, "database-4"]}, "etcd_members has 4 members"),
+    "single-member": ("etcd", {"etcd_members": ["database-1"]}, "give 3 or 5"),
+    "member-twice": ("etcd", {"etcd_members": ["database-1", "database-2", "database-2"]}, "names a member twice"),
+    "election": ("etcd", {"etcd_heartbeat_ms": 500}, "less than five times etcd_heartbeat_ms (500)"),
+    "unknown-name": ("etcd", {"etcd_hearbeat_ms": 5}, "did you mean etcd_heartbeat_ms?"),
+    "wrong-type": ("etcd", {"etcd_quota_bytes": "much"}, "etcd_quota_bytes is 'much', it must be a whole number"),
+    "timers": ("postgresql", {"postgresql_retry_timeout": 10}, "= 25 is more than postgresql_ttl 20"),
+    "short-ttl": ("postgresql", {"postgresql_ttl": 15}, "Patroni takes 20 seconds or more"),
+    "rto-budget": ("postgresql", {"postgresql_ttl": 60}, "a lost host costs up to 68 s"),
+    "quote": (
+        "postgresql",
+        {"postgresql_databases": [{"name": "o'rders", "owner": "orders"}]},
+        "postgresql_databases has the name o'rders",
+    ),
+    "reserved-role": ("postgresql", {"postgresql_roles": [{"name": "postgres"}]}, "keeps for itself"),
+    "plain-text": (
+        "postgresql",
+        {
+            "postgresql_hba": [
+                {"type": "host", "database": "all", "user": "all", "address": "0.0.0.0/0", "method": "scram-sha-256"}
+            ]
+        },
+        "only hostssl is accepted",
+    ),
+    "weak-method": (
+        "postgresql",
+        {
+            "postgresql_hba": [
+                {"type": "hostssl", "database": "all", "user": "all", "address": "0.0.0.0/0", "method": "md5"}
+            ]
+        },
+        "scram-sha-256",
+    ),
+    "fixed-parameter": ("postgresql", {"postgresql_parameters": {"ssl": "off"}}, "postgresql_parameters sets ssl"),
+    "dcs": ("postgresql", {"postgresql_dcs": {"ttl": 30}}, "postgresql_dcs sets ttl"),
+}
+
+
+def variables(host, change=()):
+    """Good variables of a host, with a change; the host itself is the first member."""
+    members = [host, *SLOTS[1:]]
+    good = {name: members if name in MEMBERS else value for name, value in GOOD.items()}
+    return {
+        **good,
+        **{name: members[:1] + value[1:] if name in MEMBERS else value for name, value in dict(change).items()},
+    }
+
+
+def preflight(path, role, hosts):
+    """Check one role for hosts with their variables, all in one run; return the exit code and what it says."""
+    groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ("etcd", "postgresql")}
+    (path / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts, "children": groups}}))
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": [role]}, "run_once": True}
+    play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    (path / "play.json").write_text(json.dumps([play]))
+    (path / "ansible.cfg").write_text("[defaults]\nnocolor = True\n")
+    result = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.json", "play.json"],
+        cwd=path,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(path / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory):
+    """What is said about each fault; a fault is a host of that name."""
+    said = {}
+    for role in ("etcd", "postgresql"):
+        hosts = {name: variables(name, change) for name, (owner, change, _) in BAD.items() if owner == role}
+        code, text = preflight(tmp_path_factory.mktemp(role), role, hosts)
+        assert code != 0
+        assert "nothing was touched" in text
+        lines = text.split("Refused, nothing was touched.")[1].split("\nOrigin:")[0].splitlines()
+        said.update({name: [line for line in lines if f"[{name}]" in line] for name in hosts})
+    return said
+
+
+@pytest.mark.parametrize("role", ["etcd", "postgresql"])
+def test_good_input_is_accepted(tmp_path, role):
+    code, text = preflight(tmp_path, role, {"database-1": variables("database-1")})
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_refused_in_one_sentence(faults, fault):
+    assert len(faults[fault]) == 1, faults[fault]
+    assert BAD[fault][2] in faults[fault][0]
+    assert "cannot be evaluated" not in faults[fault][0]
