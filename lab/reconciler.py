@@ -29,6 +29,7 @@ from lab.paths import Lab
 LOG = logging.getLogger("lab.reconciler")
 READ_SECONDS = 15  # reads without a datagram: only in case one was lost
 LOOK_SECONDS = 2  # looks at the hosts' processes
+FREE_SECONDS = 5  # a volume's last host may take so long to let go of it
 WORKERS = 8
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
 
@@ -303,7 +304,7 @@ class Reconciler:
             hosts.create(self.lab, host)
         self._reboots_file(instance_id).write_text(str(self._reboots_asked(instance_id)))
         for volume_id, volume in wanted_volumes(instance, self.world.volumes).items():
-            self._make_volume(volume)
+            self._make_volume(volume, instance_id)
             hosts.attach(self.lab, instance_id, volume_id)
         started = time.monotonic()
         child = hosts.start(self.lab, instance_id)
@@ -374,17 +375,32 @@ class Reconciler:
                 self._report_volume(volume_id, "available")
                 LOG.info("%s detached from %s", volume_id, instance_id)
         for volume_id, volume in sorted(wanted.items()):
-            self._make_volume(volume)
+            self._make_volume(volume, instance_id)
             hosts.attach(self.lab, instance_id, volume_id)
             if any(a["State"] == "attaching" for a in volume["Attachments"]):
                 self._report_volume(volume_id, "in-use")
                 LOG.info("%s attached to %s", volume_id, instance_id)
 
-    def _make_volume(self, volume: dict) -> None:
+    def _make_volume(self, volume: dict, instance_id: str) -> None:
+        self._wait_until_free(volume["VolumeId"], instance_id)
         volume_id, snapshot_id = volume["VolumeId"], volume.get("SnapshotId") or None
         if snapshot_id and not self.lab.volume(volume_id).exists():
             self._take_snapshot(snapshot_id)
         volumes.make(self.lab, volume_id, volume["Size"], snapshot_id)
+
+    def _wait_until_free(self, volume_id: str, instance_id: str) -> None:
+        """A volume goes to its next host only when its last one has let go of the loop device."""
+        deadline = time.monotonic() + FREE_SECONDS
+        while holders := [
+            other
+            for other in hosts.known(self.lab)
+            if other != instance_id and volume_id in hosts.attached(self.lab, other)
+        ]:
+            if time.monotonic() > deadline:
+                raise hosts.HostError(
+                    f"Volume {volume_id} is still held by {holders[0]}, so {instance_id} waits for it."
+                )
+            time.sleep(0.1)
 
     def _report_volume(self, volume_id: str, state: str) -> None:
         with contextlib.suppress(ValueError):

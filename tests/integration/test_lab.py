@@ -231,6 +231,27 @@ def test_volume_comes_grows_and_goes_with_its_data(bench, host):
     until(lambda: not bench.lab.volume(volume_id).exists(), FOLLOWS_SECONDS, f"{volume_id} has no file")
 
 
+def test_volume_of_a_stopped_host_goes_straight_to_another(bench, host):
+    """As when a broken host is replaced; the new one must not race the old one for the device."""
+    mapping = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": False}}
+    (first,) = bench.run(BlockDeviceMappings=[mapping])
+    bench.reaches(first, "running")
+    (volume_id,) = hosts.attached(bench.lab, first)
+    device = f"/dev/disk/by-id/{volumes.link_name(volume_id)}"
+    bench.ssh(first, f"echo mine | sudo dd of={device} bs=512 count=1 conv=sync,fsync 2> /dev/null")
+    bench.ec2.stop_instances(InstanceIds=[first])
+    bench.reaches(first, "stopped", STOP_SECONDS)
+    bench.ec2.detach_volume(VolumeId=volume_id)
+    bench.attach(volume_id, host)
+    assert bench.ssh(host, f"sudo head -c 4 {device}") == "mine"
+    assert volume_id not in hosts.attached(bench.lab, first)
+    bench.ec2.terminate_instances(InstanceIds=[first])
+    bench.reaches(first, "terminated")
+    assert bench.ssh(host, f"sudo head -c 4 {device}") == "mine"
+    bench.detach(volume_id)
+    bench.ec2.delete_volume(VolumeId=volume_id)
+
+
 MOUNT_UNIT = """\
 [Unit]
 Description=Data
