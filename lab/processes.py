@@ -20,7 +20,9 @@ from lab.paths import Lab
 
 MARK = "EC2_LAB_PROCESS"
 NAMES = ("reconcile", "services", "tls", "aws")  # in the order they are ended
+PRECIOUS = ("aws",)  # keeps its state in memory: never restarted while it runs
 STOP_SECONDS = 5
+READY_SECONDS = 5
 
 
 class ProcessError(RuntimeError):
@@ -82,8 +84,14 @@ def find(lab: Lab, name: str | None = None) -> list[int]:
 
 def start(lab: Lab, name: str, ready: Callable[[], bool], seconds: float = 30) -> bool:
     """Start the process unless it runs; returns when it is ready. False if it ran before. Raises ProcessError."""
-    if pid_of(lab, name) and ready():
+    running = pid_of(lab, name)
+    if running and _becomes_ready(ready, seconds if name in PRECIOUS else READY_SECONDS):
         return False
+    if running and name in PRECIOUS:
+        raise ProcessError(
+            f"The process {name} of lab {lab.name} runs (pid {running}) but has not answered for {seconds:.0f} s; "
+            "it holds all that the lab knows and is therefore left alone: try again, or give the lab up by `lab down`."
+        )
     stop(lab, name)
     log = lab.log_file(name)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +121,16 @@ def start(lab: Lab, name: str, ready: Callable[[], bool], seconds: float = 30) -
             stop(lab, name)
             raise ProcessError(f"The process {name} of lab {lab.name} did not start; its log is {log}: {_last(log)}")
         time.sleep(0.05)
+    return True
+
+
+def _becomes_ready(ready: Callable[[], bool], seconds: float) -> bool:
+    """A busy machine makes a good process answer late."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
     return True
 
 

@@ -246,6 +246,8 @@ class Reconciler:
     def _attach_network(self, starting: list[str]) -> None:
         """A start begins with a fresh namespace, so that nothing of the last run's network is left."""
         for instance_id in starting:
+            if hosts.is_running(self.lab, instance_id):
+                continue
             try:
                 network.detach_host(self.lab, instance_id)
                 network.attach_host(self.lab, instance_id)

@@ -324,6 +324,14 @@ def test_a_process_without_pid_file_is_found_by_its_mark(tmp_path, monkeypatch):
         assert process.wait(5) != 0
 
 
+def test_a_running_aws_that_does_not_answer_is_not_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.paths.RUN", tmp_path)
+    monkeypatch.setattr(processes, "stop", lambda *_: pytest.fail("it was ended"))
+    monkeypatch.setattr(processes, "pid_of", lambda *_: 4711)
+    with pytest.raises(processes.ProcessError, match="runs \\(pid 4711\\) but has not answered"):
+        processes.start(Lab("lab"), "aws", lambda: False, seconds=0)
+
+
 # Machine, mounts, command
 
 
