@@ -45,11 +45,18 @@ def test_service_pulls_its_mounts_and_stops_with_them(host):
 
 
 def test_service_never_starts_on_the_root_disk(host):
+    override = "/run/systemd/system/srv-data.mount.d"
     try:
         root(host, f"systemctl stop volume-test {UNITS['data']}")
-        assert root(host, "systemctl mask --runtime srv-data.mount").rc == 0
+        root(host, f"mkdir -p {override}")
+        root(host, f"printf '[Mount]\\nWhat=/dev/absent\\n' > {override}/test.conf")
+        root(host, "systemctl daemon-reload")
         assert root(host, "systemctl start volume-test").rc != 0
+        assert not host.service("volume-test").is_running
         assert root(host, "ls -A /srv/data").stdout == ""
     finally:
-        root(host, "systemctl unmask --runtime srv-data.mount")
+        root(host, f"rm -r {override}")
+        root(host, "systemctl daemon-reload")
+        root(host, "systemctl reset-failed")
         root(host, f"systemctl start {UNITS['data']}")
+    assert host.mount_point("/srv/data").exists

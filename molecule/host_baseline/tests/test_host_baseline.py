@@ -11,7 +11,7 @@ def run(host, command):
 
 def test_name_and_hosts(host):
     assert host.check_output("hostname") == "base-1"
-    assert host.check_output("getent hosts base-1").split()[1] == "base-1.molecule.internal"
+    assert host.check_output("getent ahostsv4 base-1").split()[2] == "base-1.molecule.internal"
     assert host.check_output("getent hosts ledger").split()[0] == "192.0.2.7"
     assert host.addr("localhost").is_resolvable
 
