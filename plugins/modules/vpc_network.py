@@ -224,11 +224,11 @@ def waits(ec2, clock):
         steps.wait_until(check, what, clock, TIMEOUT)
 
     def endpoints(ids):
-        flt = [{"Name": "vpc-endpoint-id", "Values": ids}]
-
+        # By id, DescribeVpcEndpoints fails as soon as one of them is gone.
         def check():
-            found = ec2.pages("describe_vpc_endpoints", "VpcEndpoints", Filters=flt)
-            return all(entry.get("State", "").lower() == "deleted" for entry in found)
+            found = ec2.pages("describe_vpc_endpoints", "VpcEndpoints", MaxResults=1000)
+            left = [entry for entry in found if entry["VpcEndpointId"] in ids]
+            return all(entry.get("State", "").lower() == "deleted" for entry in left)
 
         steps.wait_until(check, "the VPC endpoints are gone", clock, TIMEOUT)
 
