@@ -21,7 +21,7 @@ READ_WRITE, READ_ONLY, METRICS = 5432, 5433, 8405
 
 def inventory() -> dict:
     """The platform as the inventory plugin finds it."""
-    command = ["ansible-inventory", "-i", "inventory/lab", "--list", "--export"]
+    command = ["ansible-inventory", "-i", "inventory/lab", "--list"]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
