@@ -25,6 +25,11 @@ class NotWell(AssertionError):
     """The platform did not become well in time; the text says what is wrong."""
 
 
+def plain(value: object) -> str:
+    """A text of the inventory; what its plugin found is marked as not to be templated."""
+    return str(value["__ansible_unsafe"] if isinstance(value, dict) else value)
+
+
 def leaders_of(members: dict[str, dict]) -> list[str]:
     """The names of those members that Patroni calls leader."""
     return [name for name, member in members.items() if member["Role"] == "Leader"]
@@ -54,8 +59,10 @@ class Platform:
         return cls(
             name=described["name"],
             domain=described["domain"],
-            edges={host: variables[host]["ansible_host"] for host in sorted(found["haproxy"]["hosts"])},
-            databases={host: variables[host]["ec2_instance_id"] for host in sorted(found["postgresql"]["hosts"])},
+            edges={host: plain(variables[host]["ansible_host"]) for host in sorted(found["haproxy"]["hosts"])},
+            databases={
+                host: plain(variables[host]["ec2_instance_id"]) for host in sorted(found["postgresql"]["hosts"])
+            },
             authority=authority,
             password=endpoints.secret(described["name"], "postgresql/users/trading"),
         )
