@@ -91,7 +91,7 @@ def test_write_at_the_leader_is_read_here(host, cluster, leader, secrets):
 def test_client_verifies_the_server_by_slot_and_service_name(host, cluster, leader, secrets, port):
     address = cluster[leader]["host"]
     service = "postgresql." + address.split(".", 1)[1]
-    number = host.check_output("getent hosts %s", address).split()[0]
+    number = host.check_output("getent ahostsv4 %s", address).split()[0]
     password = secrets["users/orders"]
     assert client(host, "SELECT 1", address, port, password).stdout.strip() == "1"
     assert client(host, "SELECT 1", service, port, password, hostaddr=number).stdout.strip() == "1"
@@ -139,7 +139,7 @@ def test_replication_is_encrypted_and_verified(host, cluster, leader):
 
 def test_patroni_lets_only_holders_of_a_certificate_write(host):
     with host.sudo():
-        patch = "-o /dev/null -w %{http_code} -X PATCH -d '{}' https://localhost:8008/config"
+        patch = "-o /dev/null -w %{http_code} -X PATCH -d '{\"ttl\": 20}' https://localhost:8008/config"
         assert host.check_output(f"{REST} {patch}") == "403"
         assert host.check_output(f"{REST} {CLIENT_CERTIFICATE} {patch}") == "200"
     assert host.run("curl -s --max-time 5 http://localhost:8008/cluster").rc != 0
