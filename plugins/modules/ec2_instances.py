@@ -143,7 +143,7 @@ instances:
     image_id: {description: Id of its image., type: str, returned: always}
     zone: {description: Availability zone., type: str, returned: always}
     private_ip: {description: Private address., type: str, returned: always}
-    public_ip: {description: Public address, empty for none., type: str, returned: always}
+    public_ip: {description: "Public address, empty for none.", type: str, returned: always}
     ssh_host_key: {description: Its ed25519 host key., type: str, returned: always}
     volumes: {description: Ids of the slot's volumes by name., type: dict, returned: always}
 host_keys_missing:
