@@ -11,7 +11,7 @@ short_description: Bring roles, databases, extensions, schemas and grants to wha
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Reads everything that the description speaks of, compares, and runs only the statements that differ, in one execution.
+  - Reads everything that the description speaks of, compares, and runs only the statements that differ.
   - Passwords are compared by their SCRAM verifiers, and only verifiers are sent to the server, which logs neither.
   - Roles and databases that the description does not name are left. Databases are never dropped.
   - On a server that is not the leader it does nothing.
@@ -158,7 +158,7 @@ options:
         default: present
   pooler_role:
     description:
-      - Role that PgBouncer logs in with to look up users. It may call C(pgbouncer.get_auth) in the database V(postgres),
+      - Role with which PgBouncer looks up users. It may call C(pgbouncer.get_auth) in the database V(postgres),
         and nobody else may.
     type: str
 """
