@@ -39,6 +39,14 @@ def leader(cluster):
     return found[0]
 
 
+@pytest.fixture
+def own(host, cluster):
+    """Name of this host's member. Its own pooler is the only one it reaches: the others are for the load balancers."""
+    name = host.check_output("hostname").split(".")[0]
+    assert name in cluster
+    return name
+
+
 def sql(host, query, database="postgres"):
     """Rows of a query, asked by the superuser over the socket."""
     with host.sudo("postgres"):
@@ -69,27 +77,28 @@ def test_one_leader_and_two_synchronous_standbys(cluster, leader):
     assert len({member["timeline"] for member in cluster.values()}) == 1
 
 
-def test_write_at_the_leader_is_read_here(host, cluster, leader, secrets):
-    mark = f"{host.check_output('hostname')}-{time.time_ns()}"
-    address = cluster[leader]["host"]
+def test_write_at_the_leader_is_read_here(host, cluster, leader, own, secrets):
+    mark = f"{own}-{time.time_ns()}"
     made = client(
         host,
         "CREATE TABLE IF NOT EXISTS trading.marks (mark text PRIMARY KEY);"
         f" INSERT INTO trading.marks VALUES ('{mark}')",
-        address,
+        cluster[leader]["host"],
+        port=6432 if own == leader else 5432,
         password=secrets["users/orders"],
     )
     assert made.rc == 0, made.stderr
     for _ in range(50):
         if sql(host, f"SELECT mark FROM trading.marks WHERE mark = '{mark}'", "orders") == [mark]:
+            assert sql(host, "SELECT has_table_privilege('reporting', 'trading.marks', 'SELECT')", "orders") == ["t"]
             return
         time.sleep(0.1)
     pytest.fail("the row did not arrive within five seconds")
 
 
 @pytest.mark.parametrize("port", [5432, 6432])
-def test_client_verifies_the_server_by_slot_and_service_name(host, cluster, leader, secrets, port):
-    address = cluster[leader]["host"]
+def test_client_verifies_the_server_by_slot_and_service_name(host, cluster, own, secrets, port):
+    address = cluster[own]["host"]
     service = "postgresql." + address.split(".", 1)[1]
     number = host.check_output("getent ahostsv4 %s", address).split()[0]
     password = secrets["users/orders"]
@@ -101,8 +110,8 @@ def test_client_verifies_the_server_by_slot_and_service_name(host, cluster, lead
 
 
 @pytest.mark.parametrize("port", [5432, 6432])
-def test_plain_text_wrong_ca_and_wrong_password_are_refused(host, cluster, leader, secrets, port):
-    address, password = cluster[leader]["host"], secrets["users/orders"]
+def test_plain_text_wrong_ca_and_wrong_password_are_refused(host, cluster, own, secrets, port):
+    address, password = cluster[own]["host"], secrets["users/orders"]
     plain = client(host, "SELECT 1", address, port, password, sslmode="disable")
     assert plain.rc != 0
     assert "no encryption" in plain.stderr or "SSL required" in plain.stderr
@@ -113,12 +122,12 @@ def test_plain_text_wrong_ca_and_wrong_password_are_refused(host, cluster, leade
     assert "authentication failed" in wrong.stderr
 
 
-def test_superuser_cannot_log_in_over_the_network(host, cluster, leader, secrets):
+def test_superuser_cannot_log_in_over_the_network(host, cluster, own, secrets):
     password = secrets["superuser_password"]
-    answer = client(host, "SELECT 1", cluster[leader]["host"], 5432, password, user="postgres", dbname="postgres")
+    answer = client(host, "SELECT 1", cluster[own]["host"], 5432, password, user="postgres", dbname="postgres")
     assert "pg_hba.conf rejects" in answer.stderr
-    pooled = client(host, "SELECT 1", cluster[leader]["host"], 6432, password, user="postgres", dbname="postgres")
-    assert pooled.rc != 0
+    pooled = client(host, "SELECT 1", cluster[own]["host"], 6432, password, user="postgres", dbname="postgres")
+    assert "no such user" in pooled.stderr
 
 
 def test_only_scram(host):
@@ -129,8 +138,8 @@ def test_only_scram(host):
     assert stored == []
 
 
-def test_replication_is_encrypted_and_verified(host, cluster, leader):
-    if host.check_output("hostname").split(".")[0] == leader or sql(host, "SELECT pg_is_in_recovery()") == ["f"]:
+def test_replication_is_encrypted_and_verified(host, leader, own):
+    if own == leader:
         rows = "SELECT count(*) FROM pg_stat_replication r JOIN pg_stat_ssl s USING (pid) WHERE s.ssl"
         assert sql(host, rows) == ["2"]
     else:
@@ -158,18 +167,17 @@ def test_described_objects_are_there(host):
     assert sql(host, "SELECT extname FROM pg_extension WHERE extname = 'pg_stat_statements'", "orders")
     owner = "SELECT pg_get_userbyid(datdba), has_database_privilege('reporting', 'orders', 'CONNECT') FROM pg_database"
     assert sql(host, owner + " WHERE datname = 'orders'") == ["orders|t"]
-    assert sql(host, "SELECT has_table_privilege('reporting', 'trading.marks', 'SELECT')", "orders") == ["t"]
     assert sql(host, "SELECT has_database_privilege('public', 'orders', 'CONNECT')") == ["f"]
     assert sql(host, "SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = 'orders'") == [
         "50|{statement_timeout=30s}"
     ]
 
 
-def test_users_cannot_read_verifiers(host, cluster, leader, secrets):
+def test_users_cannot_read_verifiers(host, cluster, own, secrets):
     answer = client(
         host,
         "SELECT * FROM pgbouncer.get_auth('orders')",
-        cluster[leader]["host"],
+        cluster[own]["host"],
         password=secrets["users/orders"],
         dbname="postgres",
     )
