@@ -22,8 +22,6 @@ description:
   - Two instances that are both stopped or both not, with one Name, are an error.
     If only one of them is stopped, it is left out with a warning.
   - "The file must be named C(instances.yml), end with C(.instances.yml), or hold C(plugin: selfhosted.ec2.instances)."
-extends_documentation_fragment:
-  - constructed
 requirements:
   - boto3
 options:
@@ -155,16 +153,37 @@ options:
     default: 60
     env: [{name: EC2_INVENTORY_DEADLINE}]
   strict:
+    description: Whether a failing expression of C(compose), C(groups) or C(keyed_groups) is an error, or passed over.
+    type: bool
+    default: false
     env: [{name: EC2_INVENTORY_STRICT}]
   compose:
+    description: Host variables made of expressions over the other ones. From the environment as JSON.
     type: raw
+    default: {}
     env: [{name: EC2_INVENTORY_COMPOSE}]
   groups:
+    description: Groups of the hosts for which an expression is true. From the environment as JSON.
     type: raw
+    default: {}
     env: [{name: EC2_INVENTORY_GROUPS}]
   keyed_groups:
+    description:
+      - A list of C(key), C(prefix), C(separator), C(parent_group), C(default_value) and C(trailing_separator), as in
+        M(ansible.builtin.constructed); a group for each value of the key. From the environment as JSON.
     type: raw
+    default: []
     env: [{name: EC2_INVENTORY_KEYED_GROUPS}]
+  leading_separator:
+    description: Whether the name of a keyed group without prefix begins with the separator.
+    type: bool
+    default: true
+    env: [{name: EC2_INVENTORY_LEADING_SEPARATOR}]
+  use_extra_vars:
+    description: Whether the expressions see the extra variables of the command line.
+    type: bool
+    default: false
+    env: [{name: EC2_INVENTORY_USE_EXTRA_VARS}]
 """
 
 EXAMPLES = r"""
@@ -538,7 +557,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             inventory.add_host(name)
             # One update instead of a call for each variable: a third of the time at 5,000 hosts.
             inventory.hosts[name].vars.update(variables)
-            # Made of ids, addresses and a key that the model has checked, so no template: plain text for readers of the JSON.
+            # Ids, addresses and a key that the model has checked hold no template: plain text for readers of the JSON.
             for connection in ("ansible_host", "ansible_ssh_common_args"):
                 inventory.hosts[name].vars[connection] = trust_as_template(variables[connection])
         for group, names in found.groups.items():

@@ -42,7 +42,7 @@ class PlayHosts:
         return self._raw[host]
 
     def given(self, host):
-        """Return the names of the variables that a user set for a host: not facts, results of tasks or included files."""
+        """Return the names of the variables that a user set for a host: no facts, results of tasks, included files."""
         manager = self._hostvars._variable_manager
         produced = {*manager._nonpersistent_fact_cache.get(host, {}), *manager._vars_cache.get(host, {})}
         return [name for name in self.raw(host) if name not in produced]

@@ -127,9 +127,7 @@ def zones_xml(region):
     """Return the answer to DescribeAvailabilityZones."""
     items = "".join(f"<item><zoneName>{region}{z}</zoneName><zoneState>available</zoneState></item>" for z in "abc")
     body = f"<requestId>1</requestId><availabilityZoneInfo>{items}</availabilityZoneInfo>"
-    return (
-        f'{HEADER}<DescribeAvailabilityZonesResponse xmlns="{NAMESPACE}">{body}</DescribeAvailabilityZonesResponse>'
-    )
+    return f'{HEADER}<DescribeAvailabilityZonesResponse xmlns="{NAMESPACE}">{body}</DescribeAvailabilityZonesResponse>'
 
 
 class Handler(BaseHTTPRequestHandler):
