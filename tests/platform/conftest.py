@@ -8,7 +8,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
-from running import Platform  # noqa: E402
+from running import Platform, playbook_changes  # noqa: E402
 
 
 def pytest_configure(config):
@@ -16,7 +16,13 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory):
+def built():
+    """The small platform, brought up by the two playbooks a user runs; what each changed. Running again changes nothing."""
+    return {name: playbook_changes(name) for name in ("provision", "site")}
+
+
+@pytest.fixture(scope="session")
+def platform(built, tmp_path_factory):
     """The running platform, well."""
     found = Platform.find(tmp_path_factory.mktemp("platform") / "ca.crt")
     found.wait_until_well()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -18,6 +19,8 @@ from lab import endpoints
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATRONICTL = ["sudo", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json"]
 IS_STANDBY = ["sudo", "-u", "postgres", "psql", "-AtXqc", "SELECT pg_is_in_recovery()"]
+DATABASE_UNITS = ["etcd", "patroni", "pgbouncer"]
+EDGE_UNITS = ["haproxy"]
 STREAMING = ("streaming", "running")
 
 
@@ -152,11 +155,25 @@ class Platform:
         """Run the command `lab`."""
         subprocess.run(["lab", *words], check=True, capture_output=True, text=True, cwd=ROOT)
 
-    def playbook(self, name: str, *arguments: str) -> None:
-        """Run one of the playbooks. Raises CalledProcessError, with its output in the text."""
-        line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
-        run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
-        if run.returncode:
-            raise AssertionError(
-                f"{' '.join(line)} ended with {run.returncode}:\n{run.stdout[-3000:]}{run.stderr[-1000:]}"
-            )
+    def playbook(self, name: str, *arguments: str) -> int:
+        """Run one of the playbooks; the number of changes it reports. Raises AssertionError with its output."""
+        return playbook_changes(name, *arguments)
+
+    def processes(self) -> dict[str, dict[str, str]]:
+        """The main process of each service by host: what a run must not restart."""
+        units = {**dict.fromkeys(self.databases, DATABASE_UNITS), **dict.fromkeys(self.edges, EDGE_UNITS)}
+        return {host: dict(zip(names, self.main_pids(host, names), strict=True)) for host, names in units.items()}
+
+    def main_pids(self, host: str, units: list[str]) -> list[str]:
+        return self.run(host, ["systemctl", "show", "--property=MainPID", "--value", *units]).split()
+
+
+def playbook_changes(name: str, *arguments: str) -> int:
+    """Run a playbook and count the changes in its recap. Raises AssertionError with its output."""
+    line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
+    run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
+    if run.returncode:
+        raise AssertionError(f"{' '.join(line)} ended with {run.returncode}:\n{run.stdout[-6000:]}{run.stderr[-1000:]}")
+    recap = re.findall(r"changed=(\d+)", run.stdout.rpartition("PLAY RECAP")[2])
+    assert recap, f"{' '.join(line)} touched no host:\n{run.stdout[-3000:]}"
+    return sum(int(count) for count in recap)

@@ -1,0 +1,78 @@
+"""The main job: a platform from a description, and a second run that has nothing to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from running import ROOT, playbook_changes
+
+from lab import endpoints
+
+
+def test_a_client_writes_and_reads_through_the_edge_over_verified_tls(platform):
+    milliseconds = endpoints.write_and_read(
+        list(platform.edges.values()), f"postgresql.{platform.domain}", platform.password, str(platform.authority)
+    )
+    assert milliseconds > 0
+
+
+def test_inventory_shows_components_tiers_and_zones(platform):
+    graph = subprocess.run(
+        ["ansible-inventory", "--graph"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    for group in ("@etcd", "@postgresql", "@haproxy", "@tier_database", "@tier_edge", "@state_running", "@zone_"):
+        assert group in graph
+
+
+def test_provision_again_changes_nothing(platform):
+    assert playbook_changes("provision") == 0
+
+
+def test_site_again_changes_nothing_and_restarts_nothing(platform):
+    before = platform.processes()
+    assert playbook_changes("site") == 0
+    assert platform.processes() == before
+
+
+def test_no_secret_is_on_a_command_line_or_in_a_world_readable_file(platform):
+    secrets = [value for name, value in secret_values(platform.name).items() if name != "ca/certificate"]
+    for host in [*platform.databases, *platform.edges]:
+        shown = platform.run(host, ["sudo", "ps", "-eo", "args"])
+        readable = platform.run(
+            host, ["sudo", "find", "/etc", "/run", "/var/lib/haproxy", "/tmp", "-xdev", "-type", "f", "-perm", "-o+r", "-size", "-64k",
+                   "-newer", "/etc/hostname", "-exec", "cat", "{}", "+"]
+        )  # fmt: skip
+        for secret in secrets:
+            assert secret not in shown
+            assert secret.splitlines()[-1] not in readable
+
+
+def secret_values(platform: str) -> dict[str, str]:
+    import boto3
+
+    pages = boto3.client("ssm").get_paginator("get_parameters_by_path")
+    found = pages.paginate(Path=f"/{platform}/", Recursive=True, WithDecryption=True)
+    return {item["Name"].removeprefix(f"/{platform}/"): item["Value"] for page in found for item in page["Parameters"]}
+
+
+def test_wrong_credentials_are_an_error_not_an_empty_inventory(platform, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-of-this-access-key-000000")
+    run = subprocess.run(["ansible-inventory", "--list"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "SignatureDoesNotMatch" in run.stderr or "AuthFailure" in run.stderr
+
+
+def test_stopped_endpoint_is_an_error_not_an_empty_inventory(platform, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    run = subprocess.run(["ansible-inventory", "--list"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "127.0.0.1:1" in run.stderr
+
+
+def test_unknown_variable_is_refused_before_any_host_is_touched(platform):
+    line = ["ansible-playbook", "playbooks/site.yml", "-e", json.dumps({"postgresql_tll": 30})]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "postgresql_ttl" in run.stdout + run.stderr
+    assert "host_baseline : install" not in run.stdout
