@@ -17,7 +17,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def built():
-    """The small platform, brought up by the two playbooks a user runs; what each changed. Running again changes nothing."""
+    """The small platform, brought up by the two playbooks a user runs; what each changed."""
     return {name: playbook_changes(name) for name in ("provision", "site")}
 
 

@@ -9,6 +9,9 @@ from running import ROOT, playbook_changes
 
 from lab import endpoints
 
+SEARCHED = ["/etc", "/run", "/var/lib/haproxy", "/tmp", "-xdev"]
+READABLE_BY_ALL = ["-type", "f", "-perm", "-o+r", "-size", "-64k", "-newer", "/etc/hostname"]
+
 
 def test_a_client_writes_and_reads_through_the_edge_over_verified_tls(platform):
     milliseconds = endpoints.write_and_read(
@@ -39,10 +42,7 @@ def test_no_secret_is_on_a_command_line_or_in_a_world_readable_file(platform):
     secrets = [value for name, value in secret_values(platform.name).items() if name != "ca/certificate"]
     for host in [*platform.databases, *platform.edges]:
         shown = platform.run(host, ["sudo", "ps", "-eo", "args"])
-        readable = platform.run(
-            host, ["sudo", "find", "/etc", "/run", "/var/lib/haproxy", "/tmp", "-xdev", "-type", "f", "-perm", "-o+r", "-size", "-64k",
-                   "-newer", "/etc/hostname", "-exec", "cat", "{}", "+"]
-        )  # fmt: skip
+        readable = platform.run(host, ["sudo", "find", *SEARCHED, *READABLE_BY_ALL, "-exec", "cat", "{}", "+"])
         for secret in secrets:
             assert secret not in shown
             assert secret.splitlines()[-1] not in readable
