@@ -47,7 +47,7 @@ def say(text: str) -> None:
 
 
 def pytest_command(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={LOGS / name}.xml", *arguments]
+    return [sys.executable, "-m", "pytest", f"--junitxml={LOGS / name}.xml", *arguments]
 
 
 def scenarios() -> list[str]:
