@@ -24,7 +24,7 @@ MIB = 1 << 20
 HALT_SIGNAL = signal.SIGRTMIN + 3  # systemd(1): halt the machine, orderly
 REBOOT_EXIT = 133  # systemd-nspawn with EXIT_ON_REBOOT=1
 STOP_SECONDS = 10
-BOOT_SECONDS = 10
+BOOT_SECONDS = 30
 
 START = """\
 for group in "$@"; do echo $$ > "$group/cgroup.procs" || exit 1; done

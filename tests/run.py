@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,9 @@ LAB = "test"
 DEFAULT = ["lint", "unit", "build", "aws", "roles", "platform"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 HEARTBEAT_SECONDS = 60
+# CI ends a run after 90 minutes; what has not begun by then is reported, not cut off without a word.
+BUDGET_SECONDS = 80 * 60
+STOP_SECONDS = 20
 # A syntax check reads the inventory, too, and there is none without a lab.
 WITHOUT_INVENTORY = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "false"}
 
@@ -35,6 +39,7 @@ class Suite:
     commands: list[list[str]]
     timeout_minutes: int = 20
     variables: dict[str, str] = field(default_factory=dict)
+    report: str = ""
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -47,7 +52,7 @@ def say(text: str) -> None:
 
 
 def pytest_command(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", f"--junitxml={LOGS / name}.xml", *arguments]
+    return [sys.executable, "-m", "pytest", "-rs", f"--junitxml={LOGS / name}.xml", *arguments]
 
 
 def scenarios() -> list[str]:
@@ -65,15 +70,19 @@ def suite(name: str) -> list[Suite]:
     if name == "aws":
         return [Suite("aws", [pytest_command("aws", "tests/integration")])]
     if name == "roles":
-        return [Suite(f"role:{role}", [["molecule", "test", "-s", role]]) for role in scenarios()]
+        return [role_suite(role) for role in scenarios()]
     if name.startswith("role:") and name[5:] in scenarios():
-        return [Suite(name, [["molecule", "test", "-s", name[5:]]])]
+        return [role_suite(name[5:])]
     if name == "platform":
         return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 30)]
     if name == "faults":
         return [Suite("faults", [pytest_command("faults", "tests/platform")], 180)]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
+
+
+def role_suite(role: str) -> Suite:
+    return Suite(f"role:{role}", [["molecule", "test", "-s", role]], 30, report=f"verify-{role}")
 
 
 def lint_commands() -> list[list[str]]:
@@ -88,24 +97,41 @@ def lint_commands() -> list[list[str]]:
 
 
 def run_command(command: list[str], log, environment: dict[str, str], timeout: float) -> int:
-    """Run one command, its output to the log, a line of progress each minute."""
+    """Run one command with all it starts, its output to the log, a line of progress each minute."""
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
     started = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
-    while True:
+    try:
+        while (left := timeout - (time.monotonic() - started)) > 0:
+            try:
+                return process.wait(min(HEARTBEAT_SECONDS, left))
+            except subprocess.TimeoutExpired:
+                elapsed = (time.monotonic() - started) / 60
+                say(f"  still running after {elapsed:.0f} min: {' '.join(Path(part).name for part in command[:4])}")
+        log.write(f"\nended after {timeout / 60:.0f} minutes\n")
+        return 124
+    finally:
+        stop_group(process)
+
+
+def stop_group(process: subprocess.Popen) -> None:
+    """End a command and what it started; fixtures have some seconds to clean up."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
         try:
-            return process.wait(HEARTBEAT_SECONDS)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            elapsed = time.monotonic() - started
-            if elapsed > timeout:
-                process.kill()
-                process.wait()
-                log.write(f"\nended after {timeout / 60:.0f} minutes\n")
-                return 124
-            say(f"  still running after {elapsed / 60:.0f} min: {' '.join(Path(part).name for part in command[:4])}")
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def count_junit(path: Path) -> tuple[int, int, int]:
@@ -119,23 +145,28 @@ def count_junit(path: Path) -> tuple[int, int, int]:
     return totals["tests"] - failed - totals["skipped"], failed, totals["skipped"]
 
 
-def run_suite(item: Suite, environment: dict[str, str]) -> None:
+def run_suite(item: Suite, environment: dict[str, str], deadline: float) -> None:
     started = time.monotonic()
     log_path = LOGS / f"{item.name.replace(':', '-')}.log"
-    report = LOGS / f"{item.name}.xml"
+    report = LOGS / f"{item.report or item.name}.xml"
     report.unlink(missing_ok=True)
     say(f"{item.name} ...")
-    with log_path.open("w") as log:
-        for command in item.commands:
-            status = run_command(command, log, {**environment, **item.variables}, item.timeout_minutes * 60)
-            if status == 0:
-                item.passed += 1
-            else:
-                item.failed += 1
-                item.errors.append(f"{' '.join(command)} ended with {status}")
-    if report.exists():
-        passed, failed, item.skipped = count_junit(report)
-        item.passed, item.failed = passed, max(failed, item.failed)
+    try:
+        with log_path.open("w") as log:
+            for command in item.commands:
+                timeout = min(item.timeout_minutes * 60, deadline - time.monotonic())
+                status = run_command(command, log, {**environment, **item.variables}, timeout)
+                if status == 0:
+                    item.passed += 1
+                else:
+                    item.errors.append(f"{' '.join(command)} ended with {status}")
+        item.failed = len(item.errors)
+        if report.exists():
+            passed, failed, item.skipped = count_junit(report)
+            item.passed, item.failed = passed, max(failed, item.failed)
+    except (OSError, ET.ParseError) as error:
+        item.errors.append(str(error))
+        item.failed += 1
     item.seconds = time.monotonic() - started
     state = "ok" if not item.failed else "FAILED"
     say(f"{item.name} {state}: {item.passed} passed, {item.failed} failed in {item.seconds / 60:.1f} min")
@@ -152,8 +183,9 @@ def show_failure(item: Suite, log_path: Path) -> None:
 
 
 def lab_environment() -> dict[str, str]:
-    """Bring the test lab up and return the variables it prints."""
-    subprocess.run(["lab", "--lab", LAB, "up"], check=True, cwd=ROOT)
+    """Bring a new test lab up and return the variables it prints."""
+    lab_down()
+    subprocess.run(["lab", "--lab", LAB, "up"], check=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=900)
     printed = subprocess.run(["lab", "--lab", LAB, "env"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     pairs = re.findall(r"^export (\w+)='?(.*?)'?$", printed, re.MULTILINE)
     return {**dict(pairs), "LAB": LAB}
@@ -161,28 +193,42 @@ def lab_environment() -> dict[str, str]:
 
 def lab_down() -> None:
     if shutil.which("lab"):
-        subprocess.run(["lab", "--lab", LAB, "down"], check=False, cwd=ROOT)
+        subprocess.run(["lab", "--lab", LAB, "down"], check=False, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300)
+
+
+def run_all(suites: list[Suite], environment: dict[str, str]) -> None:
+    """Run the suites in order; those that need the lab share one, and a failed suite leaves none to the next."""
+    deadline = time.monotonic() + BUDGET_SECONDS
+    lab: dict[str, str] = {}
+    try:
+        for item in suites:
+            if time.monotonic() > deadline:
+                item.failed = 1
+                say(f"{item.name} FAILED: not run, {BUDGET_SECONDS // 60} minutes are over")
+                continue
+            if item.name.startswith(NEEDS_LAB) and not lab:
+                lab = lab_environment()
+            item.failed = 1  # until it is known better, also when this run is ended in the middle
+            run_suite(item, {**environment, **lab}, deadline)
+            if item.failed:
+                lab = {}
+    finally:
+        if any(item.name.startswith(NEEDS_LAB) for item in suites):
+            lab_down()
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     suites = [item for name in sys.argv[1:] or DEFAULT for item in suite(name)]
     LOGS.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
     started = time.monotonic()
-    in_lab = False
     try:
-        for item in suites:
-            if item.name.startswith(NEEDS_LAB) and not in_lab:
-                lab_down()
-                environment.update(lab_environment())
-                in_lab = True
-            run_suite(item, environment)
-    except subprocess.CalledProcessError as error:
+        run_all(suites, environment)
+    except subprocess.SubprocessError as error:
         suites.append(Suite("lab", [], failed=1))
         say(f"the test lab did not come up: {error}")
     finally:
-        if in_lab:
-            lab_down()
         print_summary(suites, time.monotonic() - started)
     return 1 if any(item.failed for item in suites) else 0
 

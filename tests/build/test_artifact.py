@@ -54,11 +54,18 @@ def artifact(tmp_path_factory) -> Path:
 def installed(artifact, tmp_path_factory) -> dict[str, str]:
     """The environment in which the artifact is the only selfhosted.ec2 there is."""
     path = tmp_path_factory.mktemp("installed")
+    configuration = path / "ansible.cfg"
+    configuration.write_text("[defaults]\n")
     subprocess.run(
         [BIN / "ansible-galaxy", "collection", "install", "--no-deps", "--offline", "-p", path, artifact],
-        cwd=path, check=True, capture_output=True, env={**os.environ, "ANSIBLE_CONFIG": "/dev/null"},
+        cwd=path, check=True, capture_output=True, env={**os.environ, "ANSIBLE_CONFIG": str(configuration)},
     )  # fmt: skip
-    return {**os.environ, "ANSIBLE_CONFIG": "/dev/null", "ANSIBLE_COLLECTIONS_PATH": str(path), "HERE": str(path)}
+    return {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(configuration),
+        "ANSIBLE_COLLECTIONS_PATH": str(path),
+        "HERE": str(path),
+    }
 
 
 def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:
