@@ -1,0 +1,58 @@
+"""Tasks of role postgresql, with the answers of hosts and modules put in their place: no server is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+TASKS = ROOT / "roles" / "postgresql" / "tasks"
+
+
+def tasks(file, *names):
+    """Tasks of one file of the role, by the ends of their names."""
+    found = {task["name"].split(" | ")[1]: task for task in yaml.safe_load((TASKS / file).read_text())}
+    return [found[name] for name in names]
+
+
+def play(path, steps, hosts, *arguments):
+    """Run tasks on hosts that are all this process; return the exit code and what is said."""
+    inventory = {
+        "all": {"hosts": hosts, "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
+    }
+    (path / "inventory.json").write_text(json.dumps(inventory))
+    (path / "play.json").write_text(
+        json.dumps([{"name": "Play", "hosts": "all", "gather_facts": False, "tasks": steps}])
+    )
+    (path / "ansible.cfg").write_text("[defaults]\nnocolor = True\n")
+    result = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.json", "play.json", *arguments],
+        cwd=path,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(path / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_switchover_in_check_mode_asks_nobody_and_fails_nowhere(tmp_path):
+    variables = {
+        "__postgresql_before": {"leader": "database-1"},
+        "__postgresql_rest_urls": {"database-1": "https://database-1.invalid:8008"},
+        "__postgresql_candidate": "database-2",
+        **{f"__postgresql_{name}": "/nowhere" for name in ("ca", "cert", "key")},
+    }
+    steps = tasks("switchover.yml", "Let it take over", "Show who leads")
+    code, text = play(tmp_path, steps, {"database-1": variables}, "--check")
+    assert code == 0, text
+    assert "failed=0" in text
