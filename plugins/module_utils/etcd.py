@@ -130,6 +130,21 @@ def find_member(members, name, peer_url):
     return None
 
 
+def strangers(listed, described):
+    """Return the listed members that nobody described, each with the reason why it does not count as healthy.
+
+    :arg listed: what C(list_members) returns.
+    :arg described: names. A member that never started has no name in the list and goes by its peer address.
+    """
+    found = {}
+    for member in listed:
+        address = next(iter(member["peer_urls"]), "")
+        known = member["name"] or address.partition("://")[2].partition(".")[0]
+        if known not in described:
+            found[member["name"] or address or member["id"]] = "the cluster lists it, but it is not described"
+    return found
+
+
 def read_disk(data_dir, identity_file):
     """Return C(initialised) (the data directory holds a member) and C(identity) (dict, or None without the file).
 

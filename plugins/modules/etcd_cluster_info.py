@@ -61,7 +61,8 @@ options:
     description:
       - What must be so before the module returns.
       - "V(healthy): this member and more than half of all are healthy, and there is a leader."
-      - "V(redundant): all other members are healthy, so this one may be stopped."
+      - "V(redundant): all other members are healthy, those too that the cluster lists and O(members) does not name,
+        more than half of all are healthy, and there is a leader, so this one may be stopped."
     type: str
     choices: [nothing, healthy, redundant]
     default: nothing
@@ -146,9 +147,10 @@ def read(params):
             views = dict(zip(members, answers, strict=True))
         first = sorted(members, key=lambda name: not views[name]["healthy"])
         listed = etcd.list_members(gateway, [members[name] for name in first if views[name]["reachable"]])
-    else:
-        views, listed = {}, []
-    return dict(result, members=views, listed=listed, **etcd.summary(views, listed))
+        return dict(result, members=views, listed=listed, **etcd.summary(views, listed))
+    # Before the first certificate nobody can be asked: nothing is known, so nobody counts as healthy.
+    cluster = dict(etcd.summary({}, []), unhealthy=dict.fromkeys(members, f"{params['cert_file']} is not on this host"))
+    return dict(result, members={}, listed=[], **cluster)
 
 
 def missing(result, name, require):
@@ -156,12 +158,16 @@ def missing(result, name, require):
     if require == "nothing":
         return ""
     others = {member: reason for member, reason in result["unhealthy"].items() if member != name}
+    if require == "redundant":
+        others.update(etcd.strangers(result["listed"], [*result["healthy"], *result["unhealthy"], name]))
     if require == "redundant" and others:
         reasons = "; ".join(f"{member}: {reason}" for member, reason in others.items())
         return f"etcd has members that are not healthy, so {name} must not be stopped ({reasons})."
     if require == "healthy" and name in result["unhealthy"]:
         return f"etcd member {name} is not healthy ({result['unhealthy'][name]})."
-    if require == "healthy" and not (result["quorum"] and result["leader"]):
+    # A member without others may be stopped whatever its state.
+    alone = require == "redundant" and len(result["healthy"]) + len(result["unhealthy"]) < 2
+    if not alone and not (result["quorum"] and result["leader"]):
         return f"etcd has no majority of healthy members; healthy are {', '.join(result['healthy']) or 'none'}."
     return ""
 

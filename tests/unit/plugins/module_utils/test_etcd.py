@@ -117,13 +117,46 @@ def test_quorum_counts_the_listed_members_too():
 
 def test_what_the_gate_misses():
     broken = dict(view(healthy=False), error="timed out")
-    cluster = etcd.summary({"a": view(leader=True), "b": view(), "c": broken}, [])
+    cluster = dict(etcd.summary({"a": view(leader=True), "b": view(), "c": broken}, []), listed=[])
     assert etcd_cluster_info.missing(cluster, "a", "healthy") == ""
     assert "c: timed out" in etcd_cluster_info.missing(cluster, "a", "redundant")
     assert etcd_cluster_info.missing(cluster, "c", "redundant") == "", "the broken one itself may be restarted"
     assert "member c is not healthy (timed out)" in etcd_cluster_info.missing(cluster, "c", "healthy")
-    alone = etcd.summary({"a": view(), "b": broken, "c": broken}, [])
+    alone = dict(etcd.summary({"a": view(), "b": broken, "c": broken}, []), listed=[])
     assert "no majority" in etcd_cluster_info.missing(alone, "a", "healthy")
+
+
+def test_no_member_may_be_stopped_without_a_leader():
+    leaderless = dict(etcd.summary({"a": view(), "b": view(), "c": view()}, []), listed=[])
+    assert "no majority" in etcd_cluster_info.missing(leaderless, "a", "redundant")
+
+
+def test_a_single_member_may_be_stopped_whatever_its_state():
+    single = dict(etcd.summary({"a": view(healthy=False)}, []), listed=[listed("a")])
+    assert etcd_cluster_info.missing(single, "a", "redundant") == ""
+
+
+def test_listed_members_that_nobody_described_count():
+    cluster = etcd.summary({"a": view(leader=True), "b": view(), "c": view()}, [])
+    known = [listed("a"), listed("b"), listed("c", started=False)]
+    assert etcd_cluster_info.missing(dict(cluster, listed=known), "a", "redundant") == ""
+    sentence = etcd_cluster_info.missing(dict(cluster, listed=[*known, listed("old")]), "a", "redundant")
+    assert "old: the cluster lists it, but it is not described" in sentence
+
+
+def test_without_the_certificate_no_member_may_be_stopped(tmp_path):
+    found = etcd_cluster_info.read(
+        {
+            "members": dict.fromkeys(MEMBERS, "https://nowhere.invalid:2379"),
+            "data_dir": tmp_path / "data",
+            "identity_file": tmp_path / "identity.json",
+            "cert_file": str(tmp_path / "etcd.crt"),
+        }
+    )
+    assert (found["members"], found["listed"], found["quorum"], found["initialised"]) == ({}, [], False, False)
+    assert list(found["unhealthy"]) == MEMBERS
+    assert "etcd.crt is not on this host" in etcd_cluster_info.missing(found, "database-1", "redundant")
+    assert etcd_cluster_info.missing(found, "database-1", "nothing") == ""
 
 
 def test_disk(tmp_path):
