@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.selfhosted.ec2.plugins.module_utils import parameters
+from ansible_collections.selfhosted.ec2.plugins.module_utils import parameters, preflight
 from ansible_collections.selfhosted.ec2.plugins.module_utils.aws import BOTO_ERROR, Aws, AwsError
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.play_hosts import PlayHosts
 
@@ -31,7 +31,8 @@ class ActionModule(ActionBase):
         if BOTO_ERROR:
             raise AnsibleActionFail("The Python package boto3 is not installed for Ansible's Python; install it.")
         path = f"/{args['platform']}/"
-        needed = self._needed(PlayHosts(self, task_vars), args)
+        play = PlayHosts(self, task_vars)
+        needed = self._needed(play, args)
         try:
             secrets = parameters.read_all(Aws({"region": args["region"]}, deadline=60).client("ssm"), path)
         except AwsError as error:
@@ -39,6 +40,9 @@ class ActionModule(ActionBase):
         missing = {name: variables for name, variables in needed.items() if name not in secrets}
         if missing:
             raise AnsibleActionFail(parameters.missing_sentence(path, missing))
+        unmade = {name: variables for name, variables in self._read(play).items() if name not in secrets}
+        if unmade:
+            raise AnsibleActionFail(parameters.unmade_sentence(path, unmade))
         # Only success holds secrets: a failure stays readable.
         result.update(changed=False, secrets=secrets, _ansible_no_log=True)
         return result
@@ -54,3 +58,20 @@ class ActionModule(ActionBase):
                 if any(not parameters.replaced(name, defaults, play.raw(host)) for host in members):
                     needed.setdefault(name, set()).update(parameters.users(name, defaults))
         return needed
+
+    @staticmethod
+    def _read(play):
+        """Return the secrets that the inventory's own variables read: dict of name to these variables."""
+        defaults = {role: play.roles.defaults(role) for role in play.roles.names()}
+        members = {role: play.members(role) for role in defaults}
+        found = {}
+        for host in play.hosts:
+            raw = play.raw(host)
+            for variable in play.given(host):
+                role = preflight.owner(variable, defaults)
+                # A role's variables matter on its hosts; what its own defaults read is judged above.
+                if role and (host not in members[role] or raw[variable] == defaults[role].get(variable)):
+                    continue
+                for name in parameters.names_read(raw[variable]):
+                    found.setdefault(name, set()).add(variable)
+        return found

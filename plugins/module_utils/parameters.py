@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import re
+
+#: A secret that a template reads by its literal name; one with a default may be missing.
+_READ = re.compile(r"""platform_secrets\[\s*(['"])([^'"]+)\1\s*\](?!\s*\|\s*(?:d|default)\b)""")
+
 #: GetParametersByPath gives at most ten parameters a page (its API reference, MaxResults).
 PAGE = 10
 
@@ -41,6 +46,30 @@ def replaced(name, defaults, given):
     return bool(variables) and all(
         variable in given and given[variable] is not None and "platform_secrets" not in str(given[variable])
         for variable in variables
+    )
+
+
+def names_read(value):
+    """Return the literal names of secrets that a raw value (strings, lists and dicts, any depth) cannot do without."""
+    if isinstance(value, str):
+        return {found[1] for found in _READ.findall(value)}
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return set()
+    return set().union(*map(names_read, value))
+
+
+def unmade_sentence(path, missing):
+    """Return the sentence for secrets that only the operator's own variables read and nobody has made.
+
+    :arg missing: dict of secret name to the set of variables that read it.
+    """
+    parts = [f"{path}{name} (read by {', '.join(sorted(variables))})" for name, variables in sorted(missing.items())]
+    noun, verb, them = ("The secret", "is", "it") if len(parts) == 1 else ("The secrets", "are", "them")
+    return (
+        f"{noun} {', '.join(parts)} {verb} not in SSM Parameter Store;"
+        f" add {them} to platform_extra_secrets and run the provision playbook, which creates what is missing."
     )
 
 

@@ -63,6 +63,22 @@ def test_a_secret_is_not_needed_where_its_variable_is_set(read, cloud):
     assert code == 2  # The comparison: there is no such secret.
 
 
+def test_a_secret_that_only_the_inventory_reads_must_have_been_made(read, cloud):
+    put(cloud, "alpha/password")
+    users = [{"name": "ana", "password": "{{ platform_secrets['users/ana'] }}"}]
+    code, output = read(alpha_users=users, alpha_other="{{ platform_secrets['users/none'] | default('') }}")
+    assert code == 2
+    assert (
+        "The secret /trading/users/ana (read by alpha_users) is not in SSM Parameter Store;"
+        " add it to platform_extra_secrets and run the provision playbook" in output
+    )
+    code, output = read(alpha_extra_users=users)
+    assert code == 0, output  # No host has the role alpha_extra.
+    put(cloud, "users/ana")
+    code, output = read(alpha_users=users)
+    assert code == 0, output
+
+
 def test_a_failing_endpoint_is_one_readable_sentence(read, cloud, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     code, output = read()
