@@ -135,10 +135,11 @@ class Client:
 def member_view(client, url):
     """Return what one member says about itself.
 
-    :returns: dict with C(state), C(role), C(replication), C(synchronous), C(pending_restart), C(timeline), C(error).
+    :returns: dict with C(state), C(role), C(replication), C(synchronous), C(pending_restart), C(paused), C(timeline),
+        C(error).
     """
     view = dict.fromkeys(("state", "role", "replication", "error"), "")
-    view.update(synchronous=False, pending_restart=False, shrinks=False, timeline=0)
+    view.update(synchronous=False, pending_restart=False, shrinks=False, paused=False, timeline=0)
     try:
         answer = json.loads(client.request("GET", url + "/patroni")[1])
     except (PatroniError, ValueError) as error:
@@ -151,6 +152,7 @@ def member_view(client, url):
         synchronous=bool(answer.get("sync_standby") or answer.get("quorum_standby")),
         pending_restart=bool(answer.get("pending_restart")),
         shrinks=shrinks(answer.get("pending_restart_reason") or {}),
+        paused=bool(answer.get("pause")),
         timeline=answer.get("timeline", 0),
     )
     view["error"] = fault(view)
@@ -193,6 +195,7 @@ def summary(views):
         "unhealthy": {name: view["error"] for name, view in sorted(views.items()) if view["error"]},
         "pending_restart": sorted(name for name, view in well.items() if view["pending_restart"]),
         "shrinks": any(view["shrinks"] for view in well.values()),
+        "paused": any(view["paused"] for view in views.values()),
     }
 
 
@@ -208,6 +211,8 @@ def missing(cluster, name, require, synchronous):
         return ""
     reason = cluster["unhealthy"].get(name)
     others = {member: text for member, text in cluster["unhealthy"].items() if member != name}
+    if require in ("redundant", "complete") and cluster["paused"]:
+        return "Patroni is paused, so no member would take over; run patronictl resume on a member first."
     if require == "complete" and cluster["unhealthy"]:
         text = "; ".join(f"{member}: {why}" for member, why in cluster["unhealthy"].items())
         return f"PostgreSQL has members that are not well ({text})."

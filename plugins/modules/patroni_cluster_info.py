@@ -38,8 +38,8 @@ options:
       - What must be so before the module returns.
       - "V(healthy): this member runs, and streams if it is a replica; there is one leader and, with O(synchronous),
         a synchronous standby."
-      - "V(redundant): all other members are well, so this one may be stopped."
-      - "V(complete): all members are well."
+      - "V(redundant): all other members are well and Patroni is not paused, so this one may be stopped."
+      - "V(complete): all members are well and Patroni is not paused."
     type: str
     choices: [nothing, healthy, redundant, complete]
     default: nothing
@@ -108,6 +108,10 @@ pending_restart:
   elements: str
 shrinks:
   description: A parameter gets smaller that standbys need as large as their leader, which must restart first, in place.
+  returned: always
+  type: bool
+paused:
+  description: Patroni is paused, so that no member takes over by itself.
   returned: always
   type: bool
 members:

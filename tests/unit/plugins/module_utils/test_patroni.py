@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import patroni
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def member(role="replica", state="running", replication="streaming", synchronous=True, pending=False):
+def member(role="replica", state="running", replication="streaming", synchronous=True, pending=False, paused=False):
     view = {"role": role, "state": state, "synchronous": synchronous, "pending_restart": pending, "timeline": 1}
+    view["paused"] = paused
     view["shrinks"] = False
     view["replication"] = "" if role == "leader" else replication
     return dict(view, error=patroni.fault(view))
@@ -55,6 +58,25 @@ def test_what_the_gate_misses(views, name, require, words):
 def test_the_broken_member_itself_may_be_restarted():
     found = cluster(a=member("leader", synchronous=False), b=member(), c=member(state="stopped"))
     assert patroni.missing(found, "c", "redundant", True) == ""
+
+
+class Answers:
+    """A client whose members answer I(status)."""
+
+    def __init__(self, **status):
+        self._status = status
+
+    def request(self, method, url, payload=None, timeout=5):
+        return 200, json.dumps(self._status)
+
+
+@pytest.mark.parametrize(("require", "refused"), [("healthy", 0), ("redundant", 1), ("complete", 1)])
+def test_a_paused_cluster_can_spare_no_member(require, refused):
+    leader = patroni.member_view(Answers(state="running", role="primary", pause=True), "https://a")
+    found = cluster(a=leader, b=member())
+    sentence = patroni.missing(found, "b", require, True)
+    assert ("Patroni is paused" in sentence) == refused
+    assert patroni.missing(cluster(a=LEADER, b=member()), "b", require, True) == ""
 
 
 def test_without_synchronous_mode_no_standby_is_needed():
