@@ -56,3 +56,9 @@ def test_switchover_in_check_mode_asks_nobody_and_fails_nowhere(tmp_path):
     code, text = play(tmp_path, steps, {"database-1": variables}, "--check")
     assert code == 0, text
     assert "failed=0" in text
+
+
+def test_new_authorities_make_a_restart_of_patroni_pending():
+    (task,) = tasks("service.yml", "See what runs and what is older than its files")
+    files = {unit["name"]: unit["files"] for unit in task["selfhosted.ec2.pending_restarts"]["units"]}
+    assert "{{ __postgresql_ca }}" in files["patroni"]
