@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,3 +63,21 @@ def test_new_authorities_make_a_restart_of_patroni_pending():
     (task,) = tasks("service.yml", "See what runs and what is older than its files")
     files = {unit["name"]: unit["files"] for unit in task["selfhosted.ec2.pending_restarts"]["units"]}
     assert "{{ __postgresql_ca }}" in files["patroni"]
+
+
+@pytest.mark.parametrize(
+    ("host", "variables", "looks"),
+    [
+        ("database-2", {"__postgresql_reload": {"changed": True}}, True),
+        ("database-2", {"__postgresql_config": {"changed": True}}, True),
+        ("database-2", {"__postgresql_reload": {"changed": False}}, False),
+    ],
+)
+def test_all_members_look_again_when_any_member_changed(tmp_path, host, variables, looks):
+    (block,) = tasks("contents.yml", "Look again once the members saw the changed settings")
+    block["block"] = [{"name": "Look", "ansible.builtin.debug": {"msg": "looks again on {{ inventory_hostname }}"}}]
+    hosts = {f"database-{number}": {"__postgresql_config": {"changed": False}} for number in (1, 2, 3)}
+    hosts[host].update(variables)
+    code, text = play(tmp_path, [block], hosts)
+    assert code == 0, text
+    assert text.count("looks again on") == (len(hosts) if looks else 0)
