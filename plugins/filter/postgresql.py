@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def _names(value):
     """Return one name or a list of names as pg_hba.conf has them; V(all) and V(replication) are keywords there."""
@@ -22,8 +24,26 @@ def hba_line(rule):
     return " ".join([*parts, rule["method"]])
 
 
+def data_refusal(files, directory, version, scope):
+    """Return why a described version and scope do not fit the data on a volume, as a sentence, or an empty text.
+
+    :arg files: paths of the files PG_VERSION found below I(directory).
+    :arg directory: where data lies in C(<version>/<scope>).
+    """
+    described = os.path.join(str(version), scope)
+    held = sorted(os.path.dirname(os.path.relpath(path, directory)) for path in files)
+    # What Patroni itself put aside is called <scope>.<something>.
+    others = [path for path in held if path.count(os.sep) == 1 and not path.startswith(described + ".")]
+    if not others or described in held:
+        return ""
+    return (
+        f"The data in {directory} is {', '.join(others)} (version/scope), but postgresql_version and postgresql_scope"
+        f" are {described}; a new value would begin an empty cluster beside it, so set them to what is there."
+    )
+
+
 class FilterModule:
     """Filters of role postgresql."""
 
     def filters(self):
-        return {"hba_line": hba_line}
+        return {"hba_line": hba_line, "data_refusal": data_refusal}

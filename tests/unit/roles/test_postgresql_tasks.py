@@ -81,3 +81,42 @@ def test_all_members_look_again_when_any_member_changed(tmp_path, host, variable
     code, text = play(tmp_path, [block], hosts)
     assert code == 0, text
     assert text.count("looks again on") == (len(hosts) if looks else 0)
+
+
+@pytest.mark.parametrize(
+    ("held", "version", "scope", "refused"),
+    [
+        ([], "17", "main", ""),
+        (["17/main"], "17", "main", ""),
+        (["15/main", "17/main"], "17", "main", ""),
+        (["17/main.failed"], "17", "main", ""),
+        (
+            ["17/main"],
+            "18",
+            "main",
+            "is 17/main (version/scope), but postgresql_version and postgresql_scope are 18/main",
+        ),
+        (
+            ["17/main"],
+            "17",
+            "other",
+            "is 17/main (version/scope), but postgresql_version and postgresql_scope are 17/other",
+        ),
+    ],
+)
+def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, scope, refused):
+    directory = tmp_path / "postgresql"
+    for path in held:
+        (directory / path / "base" / "1").mkdir(parents=True)
+        for inner in ("", "base/1"):
+            (directory / path / inner / "PG_VERSION").write_text("17\n")
+    names = [task["name"].split(" | ")[1] for task in yaml.safe_load((TASKS / "data.yml").read_text())]
+    variables = {"postgresql_directory": str(directory), "postgresql_version": version, "postgresql_scope": scope}
+    code, text = play(tmp_path, tasks("data.yml", *names), {"database-1": variables})
+    assert (code != 0) == bool(refused), text
+    assert refused in text
+
+
+def test_data_is_judged_before_anything_is_written():
+    order = [task["ansible.builtin.import_tasks"] for task in yaml.safe_load((TASKS / "main.yml").read_text())]
+    assert order.index("data.yml") < order.index("install.yml")
