@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
             argument_spec={
                 "platform": {"type": "str", "required": True},
                 "region": {"type": "str"},
-                "state": {"type": "str", "choices": ["held", "free", "broken"], "default": "held"},
+                "state": {"type": "str", "choices": ["held", "renewed", "free", "broken"], "default": "held"},
                 "owner": {"type": "str"},
             },
             required_if=[("state", "broken", ("owner",))],
@@ -64,11 +64,14 @@ class ActionModule(ActionBase):
         # A task runs in a child of ansible-playbook; the run, and with it the lock, is the parent's.
         pid = os.getppid()
         owner = owner_text(pid, task_vars)
-        token = f"{socket.gethostname()}/{pid}/{platform_lock.started_at(pid)}"
+        token = platform_lock.run_token(pid)
         platform, region = args["platform"], args["region"]
         lock = platform_lock.Lock(Aws({"region": region}, deadline=30).client("dynamodb"), platform, owner, token)
         if args["state"] == "broken":
             return {"changed": lock.break_held_by(args["owner"])}
+        if args["state"] == "renewed":
+            lock.hold_on()
+            return {"owner": owner}
         if args["state"] == "free":
             lock.release()
             return {"owner": owner}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,31 +55,21 @@ class Lock:
     def take(self):
         """Take the lock; return False when this run has it already, and its lease begins anew.
 
+        The lock of a run that has ended on this machine, whose keeper has not given it back yet, is taken over.
+
         :raises LockError: another run has it, or there is no table.
         """
-        now = int(self._clock())
-        item = {
-            "name": {"S": self.platform},
-            "owner": {"S": self.owner},
-            "token": {"S": self.token},
-            "started": {"N": str(now)},
-            "expires": {"N": str(now + LEASE)},
-        }
-        try:
-            self._write(
-                "put_item",
-                Item=item,
-                ConditionExpression="attribute_not_exists(#name) OR #expires < :now",
-                ExpressionAttributeNames={"#name": "name", "#expires": "expires"},
-                ExpressionAttributeValues={":now": {"N": str(now)}},
-            )
-        except AwsError as error:
-            if error.code != REFUSED:
-                raise
-            if not self.renew():
-                raise LockError(self._taken()) from None
+        now = {":now": {"N": str(int(self._clock()))}}
+        names = {"#name": "name", "#expires": "expires"}
+        if self._put("attribute_not_exists(#name) OR #expires < :now", names, now):
+            return True
+        if self.renew():
             return False
-        return True
+        found = self.holder()
+        token = found.get("token", "")
+        if ended_here(token) and self._put("#token = :token", {"#token": "token"}, {":token": {"S": token}}):
+            return True
+        raise LockError(self._taken())
 
     def renew(self):
         """Put off the end of the lease; return False when the lock is not this run's any more."""
@@ -88,6 +79,19 @@ class Lock:
             names={"#expires": "expires"},
             values={":expires": {"N": str(int(self._clock()) + LEASE)}},
         )
+
+    def hold_on(self):
+        """Renew the lock that this run took in an earlier play.
+
+        :raises LockError: it is not this run's any more, or there is no table.
+        """
+        if not self.renew():
+            owner = self.holder().get("owner")
+            now = f"is at it now ({owner})" if owner else "may have been at it meanwhile"
+            raise LockError(
+                f"This run has lost the lock of platform {self.platform} and stops here, as another run {now};"
+                " start it again when nobody else is at it."
+            )
 
     def release(self):
         """Give the lock back; return False when it was not this run's."""
@@ -122,6 +126,30 @@ class Lock:
             if error.code != REFUSED:
                 raise
             raise LockError(f"The lock of platform {self.platform} changed hands meanwhile; try again.") from None
+        return True
+
+    def _put(self, condition, names, values):
+        """Write the item of this run; return False when the condition does not hold."""
+        now = int(self._clock())
+        item = {
+            "name": {"S": self.platform},
+            "owner": {"S": self.owner},
+            "token": {"S": self.token},
+            "started": {"N": str(now)},
+            "expires": {"N": str(now + LEASE)},
+        }
+        try:
+            self._write(
+                "put_item",
+                Item=item,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+            )
+        except AwsError as error:
+            if error.code != REFUSED:
+                raise
+            return False
         return True
 
     def _taken(self):
@@ -173,6 +201,30 @@ def started_at(pid):
         return "" if not os.path.isdir("/proc/self") and _signalled(pid) else None
     # A zombie has ended, only its parent has not looked.
     return None if fields[0] == "Z" else fields[19]
+
+
+def _here():
+    """Return what tells this user's processes on this machine since its start from all others, "" when unknown.
+
+    A host name alone may be that of several machines or containers, and processes of other users may be hidden.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}/{os.getuid()}"
+    except OSError:
+        return ""
+
+
+def run_token(pid):
+    """Return the token of the run whose ansible-playbook is the process I(pid) of this machine."""
+    return f"{_here() or socket.gethostname()}/{pid}/{started_at(pid)}"
+
+
+def ended_here(token):
+    """Tell whether I(token) is of a run on this machine that has certainly ended."""
+    where, pid, born = ([""] * 3 + token.rsplit("/", 2))[-3:]
+    return bool(where) and where == _here() and pid.isdigit() and started_at(int(pid)) != born
 
 
 def _signalled(pid):

@@ -17,7 +17,8 @@ description:
     written on the condition that there is none or its lease of 60 seconds is over.
   - A process of its own, the keeper, renews the lease every 15 seconds while the process of C(ansible-playbook) lives,
     and gives the lock back when it is gone. When the machine dies too, the lease ends the lock.
-  - Further plays of the same run take the same lock again.
+  - Further plays of the same run take the same lock again, or make sure that it is still theirs.
+  - The lock of a run that has ended on the same machine is free at once, without waiting for its lease.
   - Not taken in check mode.
 options:
   platform:
@@ -30,9 +31,10 @@ options:
   state:
     description:
       - V(held) takes the lock, V(free) gives it back before the run's end.
+      - V(renewed) fails when this run, which took the lock in an earlier play, has lost it since.
       - V(broken) removes the lock that O(owner) has; only when that run is dead, or it will go on beside the next.
     type: str
-    choices: [held, free, broken]
+    choices: [held, renewed, free, broken]
     default: held
   owner:
     description: Whose lock to break, as the refusal names it; the first word, C(user@host), is enough.
@@ -69,7 +71,7 @@ EXAMPLES = r"""
 RETURN = r"""
 owner:
   description: The owner as others see it.
-  returned: O(state=held) and O(state=free), not in check mode
+  returned: O(state=held), O(state=renewed) and O(state=free), not in check mode
   type: str
   sample: ana@bastion (pid 4711, site.yml)
 """

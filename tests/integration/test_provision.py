@@ -431,7 +431,7 @@ def test_no_nat_makes_its_endpoints_and_none_can_be_switched(front):
         "ssm",
         "ec2",
     }
-    assert not any("NAT gateway" in line for line in actions)
+    assert [line for line in actions if "NAT gateway" in line] == []
     assert not private.network()["changed"]
     private.description["network"]["nat"] = "single"
     actions = private.network()["actions"]
@@ -620,6 +620,12 @@ def test_playbooks_from_nothing_to_nothing(front):
         assert name not in run.stdout or "BEGIN" not in run.stdout
     again = play(front, "provision", "--check", "--diff")
     assert again.returncode == 0 and changed(again) == 0, again.stdout
+    at_it = {"name": {"S": "lab"}, "owner": {"S": "ana@one (pid 7, site.yml)"}, "token": {"S": "ana"}}
+    at_it.update(started={"N": "1800000000"}, expires={"N": "4000000000"})
+    front.client("dynamodb").put_item(TableName="lab-lock", Item=at_it)
+    for refused in (play(front, "provision"), play(front, "teardown", "-e", "confirm_platform=lab")):
+        assert refused.returncode != 0 and "is being changed by ana@one" in " ".join(refused.stdout.split())
+    front.client("dynamodb").delete_item(TableName="lab-lock", Key={"name": {"S": "lab"}})
     unconfirmed = play(front, "teardown")
     assert unconfirmed.returncode != 0 and "confirm it with -e confirm_platform=lab" in unconfirmed.stdout
     down = play(front, "teardown", "-e", "confirm_platform=lab")

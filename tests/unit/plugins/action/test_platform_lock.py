@@ -56,6 +56,19 @@ def test_taken_twice_in_one_run_and_given_back_at_its_end(lock, table):
     assert table() is None
 
 
+def test_a_lost_lock_ends_the_run_at_its_next_play(lock, table, cloud):
+    renew = {
+        "name": "Renew",
+        "selfhosted.ec2.platform_lock": {"platform": "trading", "region": "eu-west-1", "state": "renewed"},
+        "run_once": True,
+    }
+    assert lock(further=[renew])[0] == 0
+    hold(cloud)
+    code, output = lock(state="renewed")
+    assert code == 2 and "This run has lost the lock of platform trading" in output
+    assert table()["token"] == {"S": "ana"}
+
+
 def test_a_second_operator_gets_one_sentence(lock, table, cloud):
     hold(cloud)
     code, output = lock()

@@ -85,6 +85,37 @@ def test_the_same_run_takes_it_again_and_its_lease_begins_anew(locks, clock):
     assert ana.holder()["started"] == "1800000000"
 
 
+def test_a_run_that_has_ended_on_this_machine_gives_way_at_once(locks, monkeypatch):
+    ana, ben = locks
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    ana.token = platform_lock.run_token(child.pid)
+    ana.take()
+    with pytest.raises(platform_lock.LockError):
+        ben.take()
+    child.kill()
+    child.wait()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("socket.gethostname", lambda: "other")
+        with pytest.raises(platform_lock.LockError):
+            ben.take()
+    assert ben.take() is True
+    assert ana.renew() is False and ana.release() is False
+    assert ben.holder()["owner"] == BEN
+
+
+def test_a_later_play_notices_that_the_lock_is_lost(locks, clock):
+    ana, ben = locks
+    ana.take()
+    ana.hold_on()
+    clock.now += platform_lock.LEASE + 1
+    ben.take()
+    with pytest.raises(platform_lock.LockError, match=r"has lost the lock of platform trading .* now \(ben@two"):
+        ana.hold_on()
+    ben.release()
+    with pytest.raises(platform_lock.LockError, match="another run may have been at it meanwhile"):
+        ana.hold_on()
+
+
 def test_given_back_it_is_free(locks):
     ana, ben = locks
     ana.take()
