@@ -42,8 +42,32 @@ def data_refusal(files, directory, version, scope):
     )
 
 
+def blank_refusal(name, members, full, present):
+    """Return why an empty member must not start while no leader answers, as a sentence, or an empty text.
+
+    With an empty DCS Patroni would let it make a new cluster and lead the members that have data.
+
+    :arg name: the member, whose volume has no data.
+    :arg members: names of all members that the platform describes.
+    :arg full: the members of this run whose volumes have data.
+    :arg present: the hosts of this run.
+    """
+    if full:
+        return (
+            f"{name} has no PostgreSQL data and no leader answers, but {', '.join(full)} have data; start them first"
+            f" (-e target={':'.join(full)}), so that {name} joins them and does not begin an empty cluster."
+        )
+    absent = [member for member in members if member not in present]
+    if absent:
+        return (
+            f"{name} has no PostgreSQL data, no leader answers and {', '.join(absent)} took no part in this run, so it"
+            " is unknown whether a cluster exists; start the members with data first, or all members for the first run."
+        )
+    return ""
+
+
 class FilterModule:
     """Filters of role postgresql."""
 
     def filters(self):
-        return {"hba_line": hba_line, "data_refusal": data_refusal}
+        return {"hba_line": hba_line, "data_refusal": data_refusal, "blank_refusal": blank_refusal}

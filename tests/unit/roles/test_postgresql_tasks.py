@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.selfhosted.ec2.plugins.filter.postgresql import blank_refusal
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles" / "postgresql" / "tasks"
@@ -111,7 +112,12 @@ def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, sc
         for inner in ("", "base/1"):
             (directory / path / inner / "PG_VERSION").write_text("17\n")
     names = [task["name"].split(" | ")[1] for task in yaml.safe_load((TASKS / "data.yml").read_text())]
-    variables = {"postgresql_directory": str(directory), "postgresql_version": version, "postgresql_scope": scope}
+    variables = {
+        "postgresql_directory": str(directory),
+        "postgresql_version": version,
+        "postgresql_scope": scope,
+        "__postgresql_data_dir": str(directory / version / scope),
+    }
     code, text = play(tmp_path, tasks("data.yml", *names), {"database-1": variables})
     assert (code != 0) == bool(refused), text
     assert refused in text
@@ -120,3 +126,52 @@ def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, sc
 def test_data_is_judged_before_anything_is_written():
     order = [task["ansible.builtin.import_tasks"] for task in yaml.safe_load((TASKS / "main.yml").read_text())]
     assert order.index("data.yml") < order.index("install.yml")
+
+
+MEMBERS = ["database-1", "database-2", "database-3"]
+
+
+@pytest.mark.parametrize(
+    ("full", "present", "words"),
+    [
+        ([], MEMBERS, ""),
+        (["database-2", "database-3"], MEMBERS, "start them first (-e target=database-2:database-3)"),
+        ([], MEMBERS[:2], "database-3 took no part in this run"),
+    ],
+)
+def test_an_empty_member_does_not_begin_a_cluster_beside_data(full, present, words):
+    sentence = blank_refusal("database-1", MEMBERS, full, present)
+    assert words in sentence
+    assert bool(sentence) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("full", "running", "leaders", "refused"),
+    [
+        ([], [], [], []),
+        (MEMBERS, [], [], []),
+        (MEMBERS[1:], [], ["database-2"], []),
+        (MEMBERS[1:], MEMBERS, [], []),
+        (MEMBERS[1:], [], [], ["database-1"]),
+    ],
+)
+def test_who_may_start_without_a_leader(tmp_path, full, running, leaders, refused):
+    (gate,) = tasks("service.yml", "Let an empty member start only where it can begin or join the right cluster")
+    (assertion,) = tasks("blank.yml", "Refuse to begin an empty cluster beside the data of others")
+    (path := tmp_path / "blank.json").write_text(json.dumps([assertion]))
+    gate["ansible.builtin.include_tasks"] = str(path)
+    shared = yaml.safe_load((TASKS.parent / "vars" / "main.yml").read_text())
+    hosts = {
+        name: {
+            "postgresql_members": MEMBERS,
+            "__postgresql_name": name,
+            "__postgresql_holds_data": name in full,
+            "__postgresql_units": {"running": ["patroni"] if name in running else []},
+            "__postgresql_peers": {"leaders": leaders, "members": {"database-2": {}}},
+            **{key: shared[key] for key in ("__postgresql_full", "__postgresql_blank_refusal")},
+        }
+        for name in MEMBERS
+    }
+    code, text = play(tmp_path, [gate], hosts)
+    assert (code != 0) == bool(refused), text
+    assert [name for name in MEMBERS if f"{name} has no PostgreSQL data" in text] == refused
