@@ -261,8 +261,9 @@ class HostCertificate:
 
     def request_key(self, key):
         """The key to request with. A new one waits beside its future place, so that key and certificate change
-        together and a run that was cut off in between continues with it."""
+        together; a run that was cut off in between leaves it there, and the next one replaces or deletes it."""
         if key is not None:
+            self.drop_pending()
             return key
         if not os.path.isdir(self.option["directory"]):
             os.makedirs(self.option["directory"], 0o755)
@@ -273,11 +274,16 @@ class HostCertificate:
 
     def install(self, pem, result):
         """Write a signed certificate with its key. Raises FileError when they do not belong together."""
-        path = self.pending if os.path.exists(self.pending) else self.base + ".key"
-        key = x.load_key(read_state(path).content)
-        if not x.matches_key(x.load_certificates(pem)[0], key):
+        certificate = x.load_certificates(pem)[0]
+        keys = [self._load(path, x.load_key, "the key")[0] for path in (self.pending, self.base + ".key")]
+        key = next((key for key in keys if key is not None and x.matches_key(certificate, key)), None)
+        if key is None:
             raise FileError("The certificate issued for %s does not match its key, nothing was replaced." % self.base)
         self.write(pem.encode(), x.key_pem(key), result)
+        self.drop_pending()
+
+    def drop_pending(self):
+        """Delete the key of a request that was not answered or is now in place."""
         if os.path.exists(self.pending):
             os.unlink(self.pending)
             sync_directory(self.option["directory"])

@@ -234,6 +234,32 @@ def test_a_run_cut_off_before_the_certificate_came_goes_on(rounds, tmp_path):
     assert not (tmp_path / ".server.key.new").exists()
 
 
+def test_a_new_key_of_a_run_cut_off_does_not_block_later_renewals(rounds, tmp_path):
+    option = wanted(tmp_path)
+    rounds([option])
+    key = (tmp_path / "server.key").read_bytes()
+    params = {"ca_certificate": CA[0], "renew_days": 30, "valid_days": 90, "issued": {}}
+    module.process_all(dict(params, force=True, certificates=[copy.deepcopy(option)]), False)
+    assert (tmp_path / ".server.key.new").exists()
+    result = rounds([option], renew_days=91)
+    assert result.reasons["server"].startswith("it ends on ")
+    assert (tmp_path / "server.key").read_bytes() == key
+    assert x.matches_key(leaf(tmp_path), x.load_key(key))
+    assert not (tmp_path / ".server.key.new").exists()
+
+
+def test_an_answer_for_the_present_key_is_taken_beside_a_pending_one(rounds, tmp_path):
+    option = wanted(tmp_path)
+    rounds([option])
+    key = x.load_key((tmp_path / "server.key").read_bytes())
+    answer = x.Authority(*CA).sign(x.make_request(key, "db-1.trading.internal"), option, 90)
+    (tmp_path / ".server.key.new").write_bytes(x.key_pem(x.new_key()))
+    params = {"ca_certificate": CA[0], "renew_days": 30, "valid_days": 90, "force": False}
+    module.process_all(dict(params, certificates=[option], issued={action.path(option): answer}), False)
+    assert x.matches_key(leaf(tmp_path), key)
+    assert not (tmp_path / ".server.key.new").exists()
+
+
 def test_answer_for_another_key_is_refused(tmp_path):
     option = wanted(tmp_path)
     authority = x.Authority(*CA)
