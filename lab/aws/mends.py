@@ -39,6 +39,7 @@ _MOTO: dict[str, Any] = {
     "create_interface": nics.NetworkInterfaceBackend.create_network_interface,
     "delete_interface": nics.NetworkInterfaceBackend.delete_network_interface,
     "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
+    "describe_nat_gateways": NatGatewayBackend.describe_nat_gateways,
     "describe_table": Table.describe,
 }
 
@@ -110,6 +111,13 @@ def _delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
     return _MOTO["delete_nat_gateway"](self, nat_gateway_id)
 
 
+def _describe_nat_gateways(self: Any, filters: Any, nat_gateway_ids: list[str] | None) -> list[Any]:
+    """moto passes over the filters on tags, and so shows everybody's gateways. Source: EC2 API Reference."""
+    wanted = {name: values for name, values in (filters or {}).items() if name.startswith("tag:")}
+    found = _MOTO["describe_nat_gateways"](self, filters, nat_gateway_ids)
+    return [item for item in found if all(item.get_filter_value(name) in values for name, values in wanted.items())]
+
+
 def _rule_init(self: Any, *args: Any, **kwargs: Any) -> None:
     """Blocks of a rule are stored without their host bits. Source: EC2 API Reference, IpRange."""
     _MOTO["rule_init"](self, *args, **kwargs)
@@ -147,5 +155,6 @@ def install() -> None:
     nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
     SecurityGroupRule.__init__ = _rule_init
     NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
+    NatGatewayBackend.describe_nat_gateways = _describe_nat_gateways
     Route53Backend.create_hosted_zone = _create_hosted_zone
     Table.describe = _describe_table

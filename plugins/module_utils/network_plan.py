@@ -37,9 +37,9 @@ class Network:
         self.groups = lists.get("groups") or []
 
 
-def own_vpcs(vpcs, platform):
-    """Return the VPCs that carry the platform's tag."""
-    return [vpc for vpc in vpcs if tags_of(vpc).get("platform") == platform]
+def with_tag(resources, platform):
+    """Return those that carry the platform's tag; what else a call lets through is not touched."""
+    return [resource for resource in resources if tags_of(resource).get("platform") == platform]
 
 
 def name_of(resource):
@@ -49,7 +49,7 @@ def name_of(resource):
 def refusals(wanted, have):
     """Return why the network may not be built, one sentence each."""
     platform, cidr = wanted["platform"], wanted["cidr"]
-    own = own_vpcs(have.vpcs, platform)
+    own = with_tag(have.vpcs, platform)
     if len(own) > 1:
         ids = " and ".join(sorted(vpc["VpcId"] for vpc in own))
         return [f"The VPCs {ids} both carry the tag platform={platform}; a platform's name must be its own."]
@@ -129,7 +129,7 @@ def plan(wanted, have):
 
 def _vpc(wanted, have, ids):
     name = wanted["platform"]
-    own = own_vpcs(have.vpcs, name)
+    own = with_tag(have.vpcs, name)
     steps = []
     if own:
         ids[VPC] = own[0]["VpcId"]
@@ -499,7 +499,7 @@ def removal(platform, have):
     for table in tables:
         arguments = {"RouteTableId": table["RouteTableId"]}
         steps.append(Step(f"delete the route table {name_of(table)}", "delete_route_table", arguments))
-    return steps + _delete_gateways(ours(have.gateways)) + _delete_vpcs(own_vpcs(have.vpcs, platform))
+    return steps + _delete_gateways(ours(have.gateways)) + _delete_vpcs(with_tag(have.vpcs, platform))
 
 
 def _delete_groups(groups):

@@ -185,14 +185,14 @@ CONNECTION = set(aws.OPTIONS)
 def read(ec2, platform):
     """Return the C(Network) that EC2 describes."""
     vpcs = ec2.pages("describe_vpcs", "Vpcs", MaxResults=1000)
-    own = network_plan.own_vpcs(vpcs, platform)
+    own = network_plan.with_tag(vpcs, platform)
     mine = aws.platform_filter(platform)
-    lists = {
-        "vpcs": vpcs,
+    found = {
         "gateways": ec2.pages("describe_internet_gateways", "InternetGateways", Filters=mine, MaxResults=1000),
         "nat_gateways": ec2.pages("describe_nat_gateways", "NatGateways", Filter=mine, MaxResults=1000),
         "addresses": ec2.call("describe_addresses", Filters=mine)["Addresses"],
     }
+    lists = {"vpcs": vpcs, **{name: network_plan.with_tag(items, platform) for name, items in found.items()}}
     if own:
         vpc = own[0]["VpcId"]
         inside = {"Filters": [{"Name": "vpc-id", "Values": [vpc]}], "MaxResults": 1000}
