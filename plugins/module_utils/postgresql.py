@@ -22,6 +22,9 @@ OBJECTS = {
     "functions": ("f", "FUNCTIONS"),
 }
 
+#: Owner of the schema public; its one member is the owner of the database.
+DATABASE_OWNER = "pg_database_owner"
+
 POOLER_FUNCTION = """
 SELECT a.rolname, a.rolpassword
   FROM pg_catalog.pg_authid a
@@ -253,8 +256,19 @@ def _schema_owner(grant, wanted, state):
     for database in wanted["databases"]:
         for schema in database.get("schemas") or []:
             if (database["name"], schema["name"]) == (grant["database"], grant.get("schema")):
-                return schema.get("owner") or database["owner"]
-    return state.databases.get(grant["database"], {}).get("schemas", {}).get(grant.get("schema"))
+                return _actual_role(schema.get("owner") or database["owner"], database["owner"])
+    held = state.databases.get(grant["database"], {})
+    wanted_owner = next((item["owner"] for item in wanted["databases"] if item["name"] == grant["database"]), None)
+    owner = held.get("schemas", {}).get(grant.get("schema"))
+    if owner is None and grant.get("schema") == "public":
+        # A database that does not exist yet comes with it.
+        owner = DATABASE_OWNER
+    return _actual_role(owner, wanted_owner or held.get("owner"))
+
+
+def _actual_role(owner, database_owner):
+    """Return the role that makes objects: nobody can be pg_database_owner, who stands for the database's owner."""
+    return database_owner if owner == DATABASE_OWNER else owner
 
 
 def grant_steps(grant, held, owner):

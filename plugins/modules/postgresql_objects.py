@@ -248,7 +248,9 @@ OBJECT_GRANTS = {
 }
 DEFAULT_GRANTS = """
 SELECT count(*) FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
- WHERE n.nspname = %(schema)s AND d.defaclrole = n.nspowner AND d.defaclobjtype = %(letter)s
+ WHERE n.nspname = %(schema)s AND d.defaclobjtype = %(letter)s
+   AND d.defaclrole = CASE WHEN pg_get_userbyid(n.nspowner) = %(database_owner)s
+       THEN (SELECT datdba FROM pg_database WHERE datname = current_database()) ELSE n.nspowner END
    AND pg_get_userbyid(a.grantee) = %(role)s AND a.privilege_type = %(privilege)s
 """
 POOLER = """
@@ -340,7 +342,7 @@ def read_grant(server, grant, privilege):
     query, kinds = OBJECT_GRANTS[grant["objects"]]
     values = {"schema": grant["schema"], "role": grant["role"], "privilege": privilege, "kinds": kinds}
     has, lacks = server.rows(grant["database"], query, values)[0]
-    values["letter"] = pg.OBJECTS[grant["objects"]][0]
+    values.update(letter=pg.OBJECTS[grant["objects"]][0], database_owner=pg.DATABASE_OWNER)
     return {"has": has, "lacks": lacks, "default": server.rows(grant["database"], DEFAULT_GRANTS, values)[0][0] > 0}
 
 

@@ -187,6 +187,18 @@ def test_grants():
     assert pg.grant_steps(back, held(has=0, default=False), "orders") == []
 
 
+@pytest.mark.parametrize("held", [dict(HELD, schemas={"public": "pg_database_owner"}), None])
+def test_what_the_owner_of_the_database_makes_later_in_schema_public(held):
+    grant = dict(TABLES, schema="public", privileges=["SELECT"])
+    state = pg.State(databases={"orders": held} if held else {})
+    steps = pg.plan(wanted(databases=[dict(DATABASE, schemas=[], extensions=[])], grants=[grant]), state)
+    assert shown(steps)[-1] == (
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "orders" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reporting"'
+    )
+    undescribed = pg.plan(wanted(grants=[grant]), pg.State(databases={"orders": HELD | {"schemas": {"public": "x"}}}))
+    assert 'FOR ROLE "x"' in shown(undescribed)[-1]
+
+
 def test_grant_on_a_database_and_on_a_schema():
     on_database = {"database": "orders", "role": "r", "privileges": ["CONNECT"]}
     assert shown(pg.grant_steps(on_database, {}, None)) == ['GRANT CONNECT ON DATABASE "orders" TO "r"']
