@@ -43,6 +43,13 @@ options:
         type: list
         elements: path
         required: true
+      reload_files:
+        description:
+          - As O(units[].files), for files that need only a reload. They are compared with the unit's last change of
+            state, which is its start or its last reload.
+        type: list
+        elements: path
+        default: []
 """
 
 EXAMPLES = r"""
@@ -74,6 +81,11 @@ reasons:
   description: For each pending unit the files that changed after its start.
   returned: success
   type: dict
+reloads:
+  description: Units that run and whose last start or reload is older than one of their O(units[].reload_files).
+  returned: success
+  type: list
+  elements: str
 """
 
 import glob
@@ -83,6 +95,8 @@ from datetime import datetime, timezone
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = ("Id", "Names", "ActiveState", "MainPID", "ExecMainStartTimestamp", "ActiveEnterTimestamp")
+# A reload leaves the unit active, but it is a change of state.
+PROPERTIES += ("StateChangeTimestamp",)
 SUFFIXES = (".service", ".socket", ".mount", ".timer", ".target", ".path")
 RUNNING = ("active", "reloading", "refreshing", "activating", "deactivating")
 
@@ -143,9 +157,10 @@ def newer_files(patterns, since):
 def judge(units, shown):
     """Lists pending and running and the reasons, from the `units` option and the properties systemd shows."""
     by_name = {name: unit for unit in shown for name in [unit.get("Id", "")] + unit.get("Names", "").split()}
-    result = {"pending": [], "running": [], "reasons": {}}
+    result = {"pending": [], "running": [], "reasons": {}, "reloads": []}
     for unit in units:
-        since = start_time(by_name.get(full_name(unit["name"]), {}))
+        properties = by_name.get(full_name(unit["name"]), {})
+        since = start_time(properties)
         if since is None:
             continue
         result["running"].append(unit["name"])
@@ -153,6 +168,9 @@ def judge(units, shown):
         if files:
             result["pending"].append(unit["name"])
             result["reasons"][unit["name"]] = files
+        reloaded = max(since, parse_time(properties.get("StateChangeTimestamp", "")))
+        if newer_files(unit.get("reload_files", []), reloaded):
+            result["reloads"].append(unit["name"])
     return result
 
 
@@ -166,6 +184,7 @@ def main():
                 "options": {
                     "name": {"type": "str", "required": True},
                     "files": {"type": "list", "elements": "path", "required": True},
+                    "reload_files": {"type": "list", "elements": "path", "default": []},
                 },
             }
         },

@@ -24,13 +24,16 @@ def tasks(file, *names):
 
 def play(path, steps, hosts, *arguments):
     """Run tasks on hosts that are all this process; return the exit code and what is said."""
+    return run(path, [{"name": "Play", "hosts": "all", "gather_facts": False, "tasks": steps}], hosts, *arguments)
+
+
+def run(path, plays, hosts, *arguments):
+    """Run plays on hosts that are all this process; return the exit code and what is said."""
     inventory = {
         "all": {"hosts": hosts, "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
     }
     (path / "inventory.json").write_text(json.dumps(inventory))
-    (path / "play.json").write_text(
-        json.dumps([{"name": "Play", "hosts": "all", "gather_facts": False, "tasks": steps}])
-    )
+    (path / "play.json").write_text(json.dumps(plays))
     (path / "ansible.cfg").write_text("[defaults]\nnocolor = True\n")
     result = subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.json", "play.json", *arguments],
@@ -175,3 +178,21 @@ def test_who_may_start_without_a_leader(tmp_path, full, running, leaders, refuse
     code, text = play(tmp_path, [gate], hosts)
     assert (code != 0) == bool(refused), text
     assert [name for name in MEMBERS if f"{name} has no PostgreSQL data" in text] == refused
+
+
+@pytest.mark.parametrize("due", [[], ["patroni"], ["patroni", "pgbouncer"]])
+def test_a_reload_that_an_interrupted_run_lost_is_taken_up(tmp_path, due):
+    steps = [
+        *tasks("service.yml", "Reload Patroni where its files are newer than its last reload"),
+        *tasks("service.yml", "Reload PgBouncer where its files are newer than its last reload"),
+    ]
+    handlers = [
+        {"name": f"Reload {name}", "ansible.builtin.debug": {"msg": f"{name} reloads"}}
+        for name in ("Patroni", "PgBouncer")
+    ]
+    block = {"name": "Service", "hosts": "all", "gather_facts": False, "tasks": steps, "handlers": handlers}
+    code, text = run(tmp_path, [block], {"database-1": {"__postgresql_units": {"reloads": due}}})
+    assert code == 0, text
+    assert [name for name in ("Patroni", "PgBouncer") if f"{name} reloads" in text] == [
+        {"patroni": "Patroni", "pgbouncer": "PgBouncer"}[unit] for unit in due
+    ]

@@ -43,22 +43,42 @@ def file(tmp_path):
 
 def test_older_process_is_pending_and_says_why(file):
     result = judge([{"name": "sshd", "files": [str(file)]}], file.stat().st_ctime - 0.5)
-    assert result == {"pending": ["sshd"], "running": ["sshd"], "reasons": {"sshd": [str(file)]}}
+    assert result == {"pending": ["sshd"], "running": ["sshd"], "reasons": {"sshd": [str(file)]}, "reloads": []}
 
 
 def test_newer_process_is_not(file):
     result = judge([{"name": "ssh.service", "files": [str(file)]}], file.stat().st_ctime + 0.5)
-    assert result == {"pending": [], "running": ["ssh.service"], "reasons": {}}
+    assert result == {"pending": [], "running": ["ssh.service"], "reasons": {}, "reloads": []}
+
+
+@pytest.mark.parametrize(("reloaded", "expected"), [(-1, ["ssh"]), (-0.25, ["ssh"]), (0.25, [])])
+def test_a_reload_is_due_when_a_file_is_newer_than_the_last_start_and_reload(file, reloaded, expected):
+    changed = file.stat().st_ctime
+    shown = module.parse_show(SHOWN.format(start=text(changed - 0.5), state="active"))
+    shown[0]["StateChangeTimestamp"] = text(changed + reloaded)
+    result = module.judge([{"name": "ssh", "files": [], "reload_files": [str(file)]}], shown)
+    assert (result["reloads"], result["pending"]) == (expected, [])
+
+
+def test_a_reload_is_not_due_for_what_does_not_run_or_started_later(file):
+    units = [{"name": name, "files": [], "reload_files": [str(file)]} for name in ("ssh", "nosuch")]
+    assert judge(units, file.stat().st_ctime + 0.5)["reloads"] == []
+    assert judge(units, 1.0, "failed")["reloads"] == []
 
 
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 def test_stopped_unit_is_neither(file, state):
-    assert judge([{"name": "ssh", "files": [str(file)]}], 1.0, state) == {"pending": [], "running": [], "reasons": {}}
+    assert judge([{"name": "ssh", "files": [str(file)]}], 1.0, state) == {
+        "pending": [],
+        "running": [],
+        "reasons": {},
+        "reloads": [],
+    }
 
 
 def test_unknown_unit_and_absent_files(file):
     units = [{"name": "nosuch", "files": [str(file)]}, {"name": "ssh", "files": ["/does/not/exist", "/nor/*.conf"]}]
-    assert judge(units, 1.0) == {"pending": [], "running": ["ssh"], "reasons": {}}
+    assert judge(units, 1.0) == {"pending": [], "running": ["ssh"], "reasons": {}, "reloads": []}
 
 
 def test_patterns_and_links(tmp_path, file):
