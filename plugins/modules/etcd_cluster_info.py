@@ -168,7 +168,8 @@ def missing(result, name, require):
     # A member without others may be stopped whatever its state.
     alone = require == "redundant" and len(result["healthy"]) + len(result["unhealthy"]) < 2
     if not alone and not (result["quorum"] and result["leader"]):
-        return f"etcd has no majority of healthy members; healthy are {', '.join(result['healthy']) or 'none'}."
+        lack = "leader" if result["quorum"] else "majority of healthy members"
+        return f"etcd has no {lack}; healthy are {', '.join(result['healthy']) or 'none'}."
     return ""
 
 
