@@ -42,6 +42,8 @@ class ActionModule(ActionBase):
         if platform and play.hosts:
             HostCheck(play, "platform", play.hosts[0], faults, platform).run()
             self._check_groups(play, faults)
+        for role in wanted or play.played_roles():
+            self._check_strangers(play, role, faults)
         for role in roles:
             members = play.members(role)
             if not members:
@@ -88,6 +90,16 @@ class ActionModule(ActionBase):
                     f"Group {group} has no host, though tier {tier['name']} of platform_tiers has {tier['count']};"
                     " run the provision playbook, or check that the inventory is of this platform and region."
                 )
+
+    @staticmethod
+    def _check_strangers(play, role, faults):
+        """A role is only played on hosts of its group."""
+        for host, group in play.strangers(role):
+            faults.add(
+                f"Role {role} would be played on a host that is not in its group {group}; play hosts of that group only"
+                " (target), or give the host's tier the component and run the provision playbook.",
+                host,
+            )
 
     @staticmethod
     def _no_members(play, role):

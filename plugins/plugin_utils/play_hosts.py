@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.playbook.block import Block
 from ansible.template import Templar
 from ansible.utils.vars import combine_vars
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import RoleFiles
@@ -27,6 +28,7 @@ class PlayHosts:
         self._hostvars = task_vars["hostvars"]
         self._play = getattr(action._task._parent, "_play", None)
         self.groups = task_vars.get("groups") or {}
+        self.played = task_vars.get("ansible_play_hosts_all") or []
         self.hosts = sorted(self.groups.get("all", []))
         self.roles = RoleFiles(action._loader, action._task.args.get("roles_path") or ROLES_PATH)
         self._raw = {}
@@ -69,6 +71,26 @@ class PlayHosts:
     def members(self, role):
         """Return the hosts that have a role, sorted."""
         return [host for host in self.hosts if host in self.groups.get(self.group_of(host, role), [])]
+
+    def played_roles(self):
+        """Return the roles that the tasks of this play belong to or include by a literal name, sorted."""
+        found, waiting = set(), list(getattr(self._play, "tasks", None) or [])
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Block):
+                waiting += [*item.block, *item.rescue, *item.always]
+            elif isinstance(item, list):
+                waiting += item
+            else:
+                role = getattr(item, "_role", None)
+                found |= {role.get_name() if role else None, getattr(item, "_role_name", None)}
+        names = {str(name).rsplit(".", 1)[-1] for name in found if name}
+        return sorted(names.intersection(self.roles.names()))
+
+    def strangers(self, role):
+        """Return the hosts of the play that are not in the group of a role, with this group: list of (host, group)."""
+        groups = {host: self.group_of(host, role) for host in self.played if host in self.hosts}
+        return [(host, group) for host, group in groups.items() if host not in self.groups.get(group, [])]
 
     def chosen_roles(self, wanted):
         """Return the roles to look at: I(wanted), or all that have a host in the inventory.

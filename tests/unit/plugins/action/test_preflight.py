@@ -90,3 +90,31 @@ def test_a_role_by_itself_does_not_judge_names_of_others(check):
 def test_it_does_the_same_in_check_mode(check):
     assert check("--check")[0] == 0
     assert check("--check", alpha_prot=1)[0] == 2
+
+
+STRANGER = "Role alpha would be played on a host that is not in its group alpha; play hosts of that group only"
+
+
+def test_a_role_is_only_played_on_hosts_of_its_group(play, roles):
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles_path": str(roles), "roles": ["alpha"]}}
+    code, output = play([task], hosts="a-1:edge-1")
+    assert code == 2 and STRANGER in output and "[edge-1]" in output
+    assert play([task], hosts="a-1")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["import_role", "include_role"])
+def test_roles_of_a_play_are_found_in_its_tasks(play, roles, kind):
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles_path": str(roles)}, "run_once": True}
+    (roles / "alpha/tasks/restart.yml").write_text('[{"name": "Restart", "debug": {"msg": "it-ran"}}]')
+    part = {"name": "Part", "block": [{"name": "Role", kind: {"name": "alpha", "tasks_from": "restart"}}]}
+    code, output = play([task, part], hosts="a-1:edge-1")
+    assert code == 2 and STRANGER in output and "it-ran" not in output
+    code, output = play([task, part], hosts="a-1")
+    assert code == 0 and "it-ran" in output
+
+
+def test_common_roles_are_for_any_host(play, roles):
+    (roles / "host_baseline/tasks").mkdir(parents=True)
+    (roles / "host_baseline/tasks/main.yml").write_text("[]")
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles_path": str(roles), "roles": ["host_baseline"]}}
+    assert play([task], hosts="a-1:edge-1")[0] == 0
