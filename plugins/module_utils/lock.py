@@ -160,7 +160,7 @@ class Lock:
         return (
             f"Platform {self.platform} is being changed by {found['owner']} since {utc(int(found['started']))};"
             f" wait for its end. If that run is dead, its lock ends in {max(0, left)} s,"
-            " or at once by platform_lock with state broken and the owner's name."
+            f" or at once by the playbook break_lock with -e lock_owner={found['owner'].split(' ', 1)[0]}."
         )
 
     def _if_own(self, operation, names=None, values=None, **parameters):

@@ -72,6 +72,7 @@ def test_the_second_is_told_who_what_and_since_when(locks, clock):
         "Platform trading is being changed by ana@one (pid 7, site.yml) since 2027-01-15 08:00:00 UTC;"
     )
     assert "ends in 40 s" in str(refusal.value)
+    assert str(refusal.value).endswith("or at once by the playbook break_lock with -e lock_owner=ana@one.")
 
 
 def test_the_same_run_takes_it_again_and_its_lease_begins_anew(locks, clock):
