@@ -61,11 +61,8 @@ def new_key():
     )
 
 
-def ca_certificate(key, common_name, permitted_domain="", now=None):
-    """Return a self-signed CA certificate for a private key, PEM, valid for ten years from five minutes ago.
-
-    :arg permitted_domain: leaf names must lie in it; "" for no limit. Addresses are not limited.
-    """
+def ca_certificate(key, common_name, now=None):
+    """Return a self-signed CA certificate for a private key, PEM, valid for ten years from five minutes ago."""
     private = serialization.load_pem_private_key(key.encode(), None)
     now = now or datetime.datetime.now(datetime.timezone.utc)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -85,7 +82,4 @@ def ca_certificate(key, common_name, permitted_domain="", now=None):
         .add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
     )
-    if permitted_domain:
-        permitted = x509.NameConstraints([x509.DNSName(permitted_domain)], None)
-        builder = builder.add_extension(permitted, critical=True)
     return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

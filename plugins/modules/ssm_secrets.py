@@ -61,10 +61,6 @@ options:
     description: Common name of a new certificate authority.
     type: str
     default: platform CA
-  permitted_domain:
-    description: Domain to which the certificates of a new authority are limited (name constraint); empty for no limit.
-    type: str
-    default: ""
   tags:
     description: Tags of new parameters.
     type: dict
@@ -162,7 +158,7 @@ class Store:
         return answer["Parameter"]["Value"]
 
 
-def create(plan, store, common_name, domain):
+def create(plan, store, common_name):
     """Carry out the plan of C(secrets_plan.plan)."""
     for entry in plan:
         if entry["kind"] == "random":
@@ -172,7 +168,7 @@ def create(plan, store, common_name, domain):
         else:
             # Read back: the key that won, whoever wrote it.
             key = store.get(entry["key"])
-            store.put(entry["name"], secrets_plan.ca_certificate(key, common_name, domain))
+            store.put(entry["name"], secrets_plan.ca_certificate(key, common_name))
 
 
 def manage(params, ssm, check_mode):
@@ -192,7 +188,7 @@ def manage(params, ssm, check_mode):
     except ValueError as error:
         raise aws.AwsError(f"Below {path}: {error}") from error
     if not check_mode:
-        create(plan, Store(ssm, path, params["tags"]), params["common_name"], params["permitted_domain"])
+        create(plan, Store(ssm, path, params["tags"]), params["common_name"])
     return outcome(path, [entry["name"] for entry in plan], [])
 
 
@@ -215,7 +211,6 @@ def argument_spec():
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "secrets": {"type": "list", "elements": "dict", "default": [], "options": secret, "no_log": False},
         "common_name": {"type": "str", "default": "platform CA"},
-        "permitted_domain": {"type": "str", "default": ""},
         "tags": {"type": "dict", "default": {}},
     }
 
