@@ -26,19 +26,24 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        self.validate_argument_spec(
+        _checked, args = self.validate_argument_spec(
             argument_spec={
                 "roles": {"type": "list", "elements": "str"},
                 "roles_path": {"type": "path"},
+                "description_only": {"type": "bool", "default": False},
             }
         )
         play = PlayHosts(self, task_vars)
         wanted = self._task.args.get("roles")
         roles = play.chosen_roles(wanted)
         faults = preflight.Faults()
+        if args["description_only"]:
+            # The play is of localhost, which the inventory need not name, and no host need exist yet.
+            self._check_names(play, [], faults, self._platform_options(), play.played)
+            return self._outcome(result, [], faults, [])
         checked = wanted or play.roles.names()
         platform = {} if wanted else self._platform_options()
-        self._check_names(play, checked, faults, platform)
+        self._check_names(play, checked, faults, platform, play.hosts)
         if platform and play.hosts:
             HostCheck(play, "platform", play.hosts[0], faults, platform).run()
             self._check_groups(play, faults)
@@ -50,7 +55,11 @@ class ActionModule(ActionBase):
                 faults.add(self._no_members(play, role))
             for host in members:
                 HostCheck(play, role, host, faults, play.roles.entry_points(role).get("main", {})).run()
-        lines = faults.lines(play.hosts)
+        return self._outcome(result, roles, faults, play.hosts)
+
+    @staticmethod
+    def _outcome(result, roles, faults, hosts):
+        lines = faults.lines(hosts)
         result.update(changed=False, roles=roles)
         if lines:
             result.update(failed=True, msg="Refused, nothing was touched.\n" + "\n".join(lines))
@@ -64,13 +73,13 @@ class ActionModule(ActionBase):
         return {name: {**option, "required": False} for name, option in options.items()}
 
     @staticmethod
-    def _check_names(play, roles, faults, platform):
+    def _check_names(play, roles, faults, platform, hosts):
         known = {role: play.roles.known(role) for role in roles}
         # Roles that are not checked still own their names: redis_sentinel_x is not redis's.
         owners = {role: known.get(role) for role in {*roles, *play.roles.names()}}
         if platform:
-            owners["platform"] = known["platform"] = {*platform, "platform_secrets"}
-        for host in play.hosts:
+            owners["platform"] = known["platform"] = {*platform, "platform_secrets", "platform_spec"}
+        for host in hosts:
             names = [name for name in play.given(host) if preflight.owner(name, owners) in known]
             for name, role, suggestion in preflight.unknown_names(names, known):
                 faults.add(preflight.unknown_sentence(name, role, suggestion), host)

@@ -32,6 +32,10 @@ options:
   roles_path:
     description: The folder of the roles, if not this collection's own.
     type: path
+  description_only:
+    description: Only refuse unknown names C(platform_x) among the variables of the play's hosts; no host need exist.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Does the same in check mode.

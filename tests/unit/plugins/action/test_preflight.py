@@ -118,3 +118,12 @@ def test_common_roles_are_for_any_host(play, roles):
     (roles / "host_baseline/tasks/main.yml").write_text("[]")
     task = {"name": "Check", "selfhosted.ec2.preflight": {"roles_path": str(roles), "roles": ["host_baseline"]}}
     assert play([task], hosts="a-1:edge-1")[0] == 0
+
+
+def test_names_of_the_description_are_known_before_there_is_a_host(play, inventory):
+    inventory.write_text("all: {vars: {platform_name: trading, platform_domian: x, alpha_prot: 1}}")
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"description_only": True}}
+    code, output = play([task], hosts="localhost")
+    assert code == 2 and "platform_domian is set" in output and "did you mean platform_domain? [localhost]" in output
+    inventory.write_text("all: {vars: {platform_name: trading, alpha_prot: 1}}")
+    assert play([task], hosts="localhost")[0] == 0
