@@ -509,7 +509,7 @@ def test_a_missing_zone_is_one_sentence(front):
 
 def secrets(front, wanted, check=False, state="present"):
     defaults = {"kind": "random", "length": 32, "alphabet": None}
-    params = {"path": "/vault", "state": state, "common_name": "vault CA", "permitted_domain": "vault.internal"}
+    params = {"path": "/vault", "state": state, "common_name": "vault CA"}
     params["tags"] = {"platform": "vault"}
     params["secrets"] = [{**defaults, **entry} for entry in wanted]
     return ssm_secrets.manage(params, front.connection().client("ssm"), check)
@@ -628,6 +628,8 @@ def test_playbooks_from_nothing_to_nothing(front):
     front.client("dynamodb").delete_item(TableName="lab-lock", Key={"name": {"S": "lab"}})
     unconfirmed = play(front, "teardown")
     assert unconfirmed.returncode != 0 and "confirm it with -e confirm_platform=lab" in unconfirmed.stdout
+    planned = play(front, "teardown", "--check", "-e", "confirm_platform=lab")
+    assert planned.returncode == 0 and "lab would be gone." in planned.stdout, planned.stdout + planned.stderr
     down = play(front, "teardown", "-e", "confirm_platform=lab")
     assert down.returncode == 0, down.stdout + down.stderr
     once_more = play(front, "teardown", "-e", "confirm_platform=lab", "-e", "delete_volumes=true")
@@ -642,6 +644,9 @@ def test_bad_input_is_refused_before_anything_is_touched(front):
     output = " ".join(run.stdout.split())
     assert "the loss of one zone would end the quorum; 3 zones would be right." in output
     assert "platform_domain is 'Not A Domain'" in output
+    misspelt = play(front, "provision", "-e", "platform_start_stoped=true")
+    assert misspelt.returncode != 0
+    assert "platform_start_stoped is set" in misspelt.stdout and "platform_start_stopped?" in misspelt.stdout
     assert not front.writes()
 
 
