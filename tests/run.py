@@ -197,21 +197,17 @@ def lab_down() -> None:
 
 
 def run_all(suites: list[Suite], environment: dict[str, str]) -> None:
-    """Run the suites in order; those that need the lab share one, and a failed suite leaves none to the next."""
+    """Run the suites in order; each that needs a lab has a new one, so none meets what another has left."""
     deadline = time.monotonic() + BUDGET_SECONDS
-    lab: dict[str, str] = {}
     try:
         for item in suites:
             if time.monotonic() > deadline:
                 item.failed = 1
                 say(f"{item.name} FAILED: not run, {BUDGET_SECONDS // 60} minutes are over")
                 continue
-            if item.name.startswith(NEEDS_LAB) and not lab:
-                lab = lab_environment()
+            lab = lab_environment() if item.name.startswith(NEEDS_LAB) else {}
             item.failed = 1  # until it is known better, also when this run is ended in the middle
             run_suite(item, {**environment, **lab}, deadline)
-            if item.failed:
-                lab = {}
     finally:
         if any(item.name.startswith(NEEDS_LAB) for item in suites):
             lab_down()
