@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import boto3
-from running import Platform, playbook_changes
+from running import Platform, plain, playbook_changes
 
 from lab import endpoints
 
@@ -29,8 +29,7 @@ def test_switchover_by_playbook_moves_the_leader(platform):
 
 def test_terminated_edge_host_comes_back(platform, tmp_path):
     client = boto3.client("ec2")
-    found = endpoints.inventory()["_meta"]["hostvars"]["edge-2"]["ec2_instance_id"]
-    lost = found["__ansible_unsafe"] if isinstance(found, dict) else found
+    lost = plain(endpoints.inventory()["_meta"]["hostvars"]["edge-2"]["ec2_instance_id"])
     client.terminate_instances(InstanceIds=[lost])
     client.get_waiter("instance_terminated").wait(InstanceIds=[lost], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert "edge-2" not in endpoints.inventory()["_meta"]["hostvars"]
