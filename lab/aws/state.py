@@ -16,7 +16,6 @@ THROTTLE_CODES = {
     "ec2": ("RequestLimitExceeded", "Request limit exceeded.", 503),
     "s3": ("SlowDown", "Please reduce your request rate.", 503),
     "sqs": ("RequestThrottled", "Rate exceeded", 400),
-    "wafv2": ("WAFLimitsExceededException", "Rate exceeded", 400),
 }
 FAULTS: dict[str, Any] = {
     "latency_ms": 0,
