@@ -3,6 +3,7 @@
 Usage: python tests/run.py [SUITE ...]
 
 Suites: lint unit build aws roles role:<name> platform faults. Without a name: all but faults.
+Two suites run side by side, each with a lab of its own; platform and faults run alone.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET  # noqa: S405 (reads files that pytest wrote here)
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".cache" / "logs"
-LAB = "test"
-DEFAULT = ["lint", "unit", "build", "aws", "roles", "platform"]
+# A lane takes one suite after the other; each has a lab of its own.
+LABS = ("test", "test2")
+DEFAULT = ["lint", "unit", "aws", "roles", "build", "platform"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
+# Their faults are timed, so nothing else runs beside them.
+ALONE = ("platform", "faults")
+# The longest begin first, so that the lanes end together.
+LONGEST_ROLES = ("postgresql", "etcd", "haproxy", "redis", "host_baseline")
 HEARTBEAT_SECONDS = 60
 # CI ends a run after 90 minutes; what has not begun by then is reported, not cut off without a word.
 BUDGET_SECONDS = 80 * 60
@@ -56,7 +65,8 @@ def pytest_command(name: str, *arguments: str) -> list[str]:
 
 
 def scenarios() -> list[str]:
-    return sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    names = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return sorted(names, key=lambda name: LONGEST_ROLES.index(name) if name in LONGEST_ROLES else len(LONGEST_ROLES))
 
 
 def suite(name: str) -> list[Suite]:
@@ -82,7 +92,7 @@ def suite(name: str) -> list[Suite]:
 
 
 def role_suite(role: str) -> Suite:
-    return Suite(f"role:{role}", [["molecule", "test", "-s", role]], 30, report=f"verify-{role}")
+    return Suite(f"role:{role}", [["molecule", "test", "-s", role]], report=f"verify-{role}")
 
 
 def lint_commands() -> list[list[str]]:
@@ -96,8 +106,14 @@ def lint_commands() -> list[list[str]]:
     ]
 
 
+running: set[subprocess.Popen] = set()
+stopping = threading.Event()
+
+
 def run_command(command: list[str], log, environment: dict[str, str], timeout: float) -> int:
     """Run one command with all it starts, its output to the log, a line of progress each minute."""
+    if stopping.is_set():
+        return 143
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
     started = time.monotonic()
@@ -110,6 +126,7 @@ def run_command(command: list[str], log, environment: dict[str, str], timeout: f
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    running.add(process)
     try:
         while (left := timeout - (time.monotonic() - started)) > 0:
             try:
@@ -117,10 +134,13 @@ def run_command(command: list[str], log, environment: dict[str, str], timeout: f
             except subprocess.TimeoutExpired:
                 elapsed = (time.monotonic() - started) / 60
                 say(f"  still running after {elapsed:.0f} min: {' '.join(Path(part).name for part in command[:4])}")
-        log.write(f"\nended after {timeout / 60:.0f} minutes\n")
+        log.write(f"\nended after {timeout / 60:.0f} minutes, while these ran:\n")
+        log.flush()
+        subprocess.run(["ps", "-e", "-ww", "--forest", "-o", "pid,ppid,etimes,stat,args"], stdout=log, check=False)
         return 124
     finally:
         stop_group(process)
+        running.discard(process)
 
 
 def stop_group(process: subprocess.Popen) -> None:
@@ -145,9 +165,13 @@ def count_junit(path: Path) -> tuple[int, int, int]:
     return totals["tests"] - failed - totals["skipped"], failed, totals["skipped"]
 
 
+def log_path_of(item: Suite) -> Path:
+    return LOGS / f"{item.name.replace(':', '-')}.log"
+
+
 def run_suite(item: Suite, environment: dict[str, str], deadline: float) -> None:
     started = time.monotonic()
-    log_path = LOGS / f"{item.name.replace(':', '-')}.log"
+    log_path = log_path_of(item)
     report = LOGS / f"{item.report or item.name}.xml"
     report.unlink(missing_ok=True)
     say(f"{item.name} ...")
@@ -170,66 +194,92 @@ def run_suite(item: Suite, environment: dict[str, str], deadline: float) -> None
     item.seconds = time.monotonic() - started
     state = "ok" if not item.failed else "FAILED"
     say(f"{item.name} {state}: {item.passed} passed, {item.failed} failed in {item.seconds / 60:.1f} min")
-    if item.failed:
-        show_failure(item, log_path)
-
-
-def show_failure(item: Suite, log_path: Path) -> None:
     for error in item.errors:
-        say(f"  {error}")
-    lines = log_path.read_text(errors="replace").splitlines()
-    print("\n".join(f"  | {line}" for line in lines[-120:]), flush=True)
-    say(f"  whole log: {log_path.relative_to(ROOT)}")
+        say(f"  {error}; its log: {log_path.relative_to(ROOT)}")
 
 
-def lab_environment() -> dict[str, str]:
+def show_failure(item: Suite) -> None:
+    """Show the end of a failed suite's log; the last thing of a run, as that is what a reader sees first."""
+    path = log_path_of(item)
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else ["it did not begin"]
+    print(f"\n{item.name}:")
+    print("\n".join(f"  | {line}" for line in lines[-100:]), flush=True)
+
+
+def lab_environment(lab: str) -> dict[str, str]:
     """Bring a new test lab up and return the variables it prints."""
-    lab_down()
-    subprocess.run(["lab", "--lab", LAB, "up"], check=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=900)
-    printed = subprocess.run(["lab", "--lab", LAB, "env"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    lab_down(lab)
+    subprocess.run(["lab", "--lab", lab, "up"], check=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=900)
+    printed = subprocess.run(["lab", "--lab", lab, "env"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     pairs = re.findall(r"^export (\w+)='?(.*?)'?$", printed, re.MULTILINE)
-    return {**dict(pairs), "LAB": LAB}
+    return {**dict(pairs), "LAB": lab}
 
 
-def lab_down() -> None:
+def lab_down(lab: str) -> None:
     if shutil.which("lab"):
-        subprocess.run(["lab", "--lab", LAB, "down"], check=False, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300)
+        subprocess.run(["lab", "--lab", lab, "down"], check=False, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300)
+
+
+def run_lane(lab: str, queue: deque[Suite], environment: dict[str, str], deadline: float) -> None:
+    """Run suites until the queue is empty; each that needs a lab has a new one, so none meets what another has left."""
+    used = False
+    try:
+        while queue and not stopping.is_set():
+            item = queue.popleft()
+            item.failed = 1  # until it is known better, also when this run is ended in the middle
+            if time.monotonic() > deadline:
+                say(f"{item.name} FAILED: not run, {BUDGET_SECONDS // 60} minutes are over")
+                continue
+            needed = item.name.startswith(NEEDS_LAB)
+            used = used or needed
+            try:
+                variables = lab_environment(lab) if needed else {}
+            except subprocess.SubprocessError as error:
+                say(f"{item.name} FAILED: its lab did not come up: {error}")
+                continue
+            run_suite(item, {**environment, **variables}, deadline)
+    finally:
+        if used:
+            lab_down(lab)
 
 
 def run_all(suites: list[Suite], environment: dict[str, str]) -> None:
-    """Run the suites in order; each that needs a lab has a new one, so none meets what another has left."""
+    """Run the suites in two lanes, and after them, one by one, those that have to be alone."""
     deadline = time.monotonic() + BUDGET_SECONDS
-    try:
-        for item in suites:
-            if time.monotonic() > deadline:
-                item.failed = 1
-                say(f"{item.name} FAILED: not run, {BUDGET_SECONDS // 60} minutes are over")
-                continue
-            lab = lab_environment() if item.name.startswith(NEEDS_LAB) else {}
-            item.failed = 1  # until it is known better, also when this run is ended in the middle
-            run_suite(item, {**environment, **lab}, deadline)
-    finally:
-        if any(item.name.startswith(NEEDS_LAB) for item in suites):
-            lab_down()
+    alone = [item for item in suites if item.name in ALONE]
+    for labs, batch in ((LABS, [item for item in suites if item not in alone]), (LABS[:1], alone)):
+        queue = deque(batch)
+        with ThreadPoolExecutor(len(labs)) as pool:
+            lanes = [pool.submit(run_lane, lab, queue, environment, deadline) for lab in labs[: len(batch)]]
+            try:
+                for lane in lanes:
+                    lane.result()
+            finally:
+                if not all(lane.done() for lane in lanes):
+                    stopping.set()
+                    for process in list(running):
+                        stop_group(process)
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     suites = [item for name in sys.argv[1:] or DEFAULT for item in suite(name)]
     LOGS.mkdir(parents=True, exist_ok=True)
+    for item in suites:
+        log_path_of(item).unlink(missing_ok=True)
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
     started = time.monotonic()
     try:
         run_all(suites, environment)
-    except subprocess.SubprocessError as error:
-        suites.append(Suite("lab", [], failed=1))
-        say(f"the test lab did not come up: {error}")
     finally:
         print_summary(suites, time.monotonic() - started)
     return 1 if any(item.failed for item in suites) else 0
 
 
 def print_summary(suites: list[Suite], seconds: float) -> None:
+    for item in suites:
+        if item.failed:
+            show_failure(item)
     print()
     for item in suites:
         print(f"  {item.name:24} {item.seconds / 60:6.1f} min  {item.passed:5} passed {item.failed:4} failed")
