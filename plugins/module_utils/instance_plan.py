@@ -18,6 +18,8 @@ LIVE = ("pending", "running", "stopping", "stopped")
 DEVICES = tuple(f"/dev/sd{letter}" for letter in "fghijklmnop")
 OWNED_TAGS = ("Name", "platform", "environment", "tier", "components", "cluster", "memory_mib")
 HOST_KEY_TAG = "ssh_host_key"
+#: On an instance and its new volumes from the launch by a replacement until that has come to its end.
+REPLACING_TAG = "replacing"
 METADATA = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
 _KEY_BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _KEY = re.compile(r"\b(ssh-ed25519 AAAA[A-Za-z0-9+/=]+)")
@@ -145,6 +147,79 @@ def _quorum_refusals(wanted, have, remove):
     return found
 
 
+# Replacement
+
+
+def replacement(wanted, have):
+    """Return (steps, C(Have) as it is after them): what goes before C(plan) gives the slots to replace new instances.
+
+    An instance that an earlier, interrupted replacement has launched stays, unless it does not run.
+
+    :arg wanted: as for C(plan), with replace (slots), replace_volumes (whether their volumes are set aside).
+    """
+    ended, aside = {}, {}
+    for slot in wanted["replace"]:
+        instance = have.instances.get(slot)
+        if instance and REPLACING_TAG in tags_of(instance) and instance["State"]["Name"] in ("pending", "running"):
+            continue
+        if instance:
+            ended[slot] = instance
+        if wanted["replace_volumes"]:
+            aside.update(_old_volumes(slot, have))
+    steps = _end(ended, have) + [_set_aside(slot, name, volume) for (slot, name), volume in sorted(aside.items())]
+    left = Have(addresses=have.addresses.values(), protection=have.protection)
+    left.doubles = have.doubles
+    left.instances = {slot: instance for slot, instance in have.instances.items() if slot not in ended}
+    left.volumes = {key: volume for key, volume in have.volumes.items() if key not in aside}
+    return steps, left
+
+
+def replacement_refusals(wanted):
+    """Return why slots may not be replaced, one sentence each."""
+    found = [
+        f"{slot} is to be replaced, but is not described; name one of {', '.join(wanted['instances'])}."
+        for slot in wanted["replace"]
+        if slot not in wanted["instances"]
+    ]
+    for tier in wanted["quorum_tiers"]:
+        members = [s for s in wanted["replace"] if wanted["instances"].get(s, {"tags": {}})["tags"].get("tier") == tier]
+        if len(members) > 1:
+            found.append(
+                f"{', '.join(members)} of tier {tier} are to be replaced; its members vote, so replace one at a time."
+            )
+    return found
+
+
+def _old_volumes(slot, have):
+    """Return the volumes of a slot but those that a replacement has made."""
+    return {
+        key: volume for key, volume in have.volumes.items() if key[0] == slot and REPLACING_TAG not in tags_of(volume)
+    }
+
+
+def _set_aside(slot, name, volume):
+    arguments = {
+        "Resources": [volume["VolumeId"]],
+        "Tags": [{"Key": "slot", "Value": f"{slot}-before-{volume['VolumeId']}"}],
+    }
+    text = f"{slot}: set the volume {name} ({volume['VolumeId']}) aside, to be deleted by hand"
+    return Step(text, "create_tags", arguments)
+
+
+def _end(instances, have):
+    """Return the steps that end instances; their volumes and addresses stay."""
+    steps = [
+        _protect(slot, instance, False)
+        for slot, instance in sorted(instances.items())
+        if have.protection.get(instance["InstanceId"], True)
+    ]
+    if instances:
+        ids = [instance["InstanceId"] for _slot, instance in sorted(instances.items())]
+        steps.append(Step(f"terminate {', '.join(sorted(instances))}", "terminate_instances", {"InstanceIds": ids}))
+        steps.append(Step("wait until they are terminated", "wait_terminated", {"ids": ids}))
+    return steps
+
+
 # Plan
 
 
@@ -153,7 +228,8 @@ def plan(wanted, have):
 
     :arg wanted: dict instances (of slot, as C(platform.instances) gives them), key_name, images (of slot, only for
         slots without an instance: dict id, device, size), memory (MiB of each instance type), remove, confirm,
-        quorum_tiers, start_stopped, token, platform, environment, ids (of reference to id of subnets and groups).
+        quorum_tiers, replace, start_stopped, token, platform, environment, ids (of reference to id of subnets and
+        groups).
     """
     steps = []
     fresh = [slot for slot in wanted["instances"] if slot not in have.instances]
@@ -202,6 +278,10 @@ def _own_tags(wanted, name, slot, **more):
     return {**tags, **more}
 
 
+def _mark(wanted, slot):
+    return {REPLACING_TAG: "true"} if slot in wanted.get("replace", ()) else {}
+
+
 def _performance(volume):
     """Return IOPS and throughput as given."""
     found = {"Iops": volume.get("iops"), "Throughput": volume.get("throughput")}
@@ -223,7 +303,7 @@ def _volume_steps(wanted, have):
                 "Encrypted": True,
                 "ClientToken": client_token(wanted, slot, name),
                 "TagSpecifications": tag_specification(
-                    "volume", _own_tags(wanted, f"{slot}-{name}", slot, volume=name)
+                    "volume", _own_tags(wanted, f"{slot}-{name}", slot, volume=name, **_mark(wanted, slot))
                 ),
                 **_performance(volume),
             }
@@ -269,7 +349,7 @@ def desired_tags(wanted, slot, instance_type):
 def _launch(wanted, slot):
     want = wanted["instances"][slot]
     image = wanted["images"][slot]
-    tags = desired_tags(wanted, slot, want["instance_type"])
+    tags = {**desired_tags(wanted, slot, want["instance_type"]), **_mark(wanted, slot)}
     root = {
         "VolumeSize": max(want["root_size"], image["size"]),
         "VolumeType": "gp3",
@@ -432,16 +512,10 @@ def _removal_steps(wanted, have):
 def termination(instances, have):
     """Return the steps that end instances and release their addresses; their volumes stay."""
     steps = []
-    for slot, instance in sorted(instances.items()):
-        if have.protection.get(instance["InstanceId"], True):
-            steps.append(_protect(slot, instance, False))
+    for slot in sorted(instances):
         if slot in have.addresses:
             steps += _release(slot, have.addresses[slot])
-    if instances:
-        ids = [instance["InstanceId"] for _slot, instance in sorted(instances.items())]
-        steps.append(Step(f"terminate {', '.join(sorted(instances))}", "terminate_instances", {"InstanceIds": ids}))
-        steps.append(Step("wait until they are terminated", "wait_terminated", {"ids": ids}))
-    return steps
+    return steps + _end(instances, have)
 
 
 def removal(have, delete_volumes):

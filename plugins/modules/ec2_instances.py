@@ -94,6 +94,20 @@ options:
     type: list
     elements: str
     default: []
+  replace:
+    description:
+      - Slots that shall have new instances. Those they have are terminated, their addresses and volumes go to the new
+        ones.
+      - The new instance has the tag C(replacing) until whoever asked for it takes that away; an instance with it is not
+        terminated, so that an interrupted replacement can be repeated.
+    type: list
+    elements: str
+    default: []
+  replace_volumes:
+    description:
+      - Whether the slots in O(replace) have new volumes, too. The old ones stay, and belong to C(<slot>-before-<id>).
+    type: bool
+    default: false
   delete_volumes:
     description: With O(state=absent), whether the volumes of the slots are deleted, and what is on them is lost.
     type: bool
@@ -359,7 +373,16 @@ def wanted_from(params):
     return {
         **{
             key: params[key]
-            for key in ("platform", "environment", "remove", "confirm", "quorum_tiers", "start_stopped")
+            for key in (
+                "platform",
+                "environment",
+                "remove",
+                "confirm",
+                "replace",
+                "replace_volumes",
+                "quorum_tiers",
+                "start_stopped",
+            )
         },
         "instances": platform.instances(description),
         "key_name": params["key_name"] or params["platform"],
@@ -372,10 +395,12 @@ def manage(params, ec2, clock, check_mode):
     """Compare, carry out unless in check mode, and return the module's result. Raises AwsError."""
     wanted = wanted_from(params)
     have = read(ec2, wanted["platform"])
-    refused = instance_plan.refusals(wanted, have)
+    refused = instance_plan.replacement_refusals(wanted)
+    read_protection(ec2, have)
+    first, have = instance_plan.replacement(wanted, have)
+    refused += instance_plan.refusals(wanted, have)
     if refused:
         raise aws.AwsError(" ".join(refused))
-    read_protection(ec2, have)
     types = {want["instance_type"] for want in wanted["instances"].values()}
     wanted["memory"] = read_memory(ec2, types | {i["InstanceType"] for i in have.instances.values()})
     images = {}
@@ -384,7 +409,7 @@ def manage(params, ec2, clock, check_mode):
         for slot, want in wanted["instances"].items()
         if slot not in have.instances
     }
-    plan = instance_plan.plan(wanted, have)
+    plan = first + instance_plan.plan(wanted, have)
     before, after = instance_plan.view(wanted, have)
     replacements = instance_plan.replacements(wanted, have)
     removed = instance_plan.superfluous(wanted, have)
@@ -448,6 +473,8 @@ def argument_spec():
         "start_stopped": {"type": "bool", "default": False},
         "remove": {**texts, "default": []},
         "confirm": {**texts, "default": []},
+        "replace": {**texts, "default": []},
+        "replace_volumes": {"type": "bool", "default": False},
         "quorum_tiers": {**texts, "default": []},
         "delete_volumes": {"type": "bool", "default": False},
         "require_host_keys": {"type": "bool", "default": False},

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
-import boto3
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, platform
 from ansible_collections.selfhosted.ec2.plugins.modules import (
@@ -24,92 +21,13 @@ from ansible_collections.selfhosted.ec2.plugins.modules import (
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from lab.paths import Lab
+from tests.integration.front_client import REGION, ROOT
 from tests.integration.front_process import HOST_KEY
 
-ROOT = Path(__file__).resolve().parents[2]
-REGION = "eu-west-1"
 COMPONENTS = {
     "etcd": {"flows": [{"port": 2379, "from": ["self"], "purpose": "etcd's clients"}], "quorum": True},
     "haproxy": {"flows": [{"port": 443, "from": ["public"]}], "service_names": ["front"]},
 }
-
-
-class QuickClock(aws.Clock):
-    """Sleeps a little only: the front without hosts needs no time."""
-
-    def sleep(self, seconds):
-        super().sleep(min(seconds, 0.02))
-
-
-class Front:
-    """The front's process and clients for it."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        directory.mkdir()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.integration.front_process", str(directory)]
-        self.log = (directory / "log").open("w")
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
-        self.url = self.process.stdout.readline().strip()
-        keys = Lab("test").credentials
-        self.options = {
-            "region": REGION,
-            "endpoint_url": self.url,
-            "access_key": keys["aws_access_key_id"],
-            "secret_key": keys["aws_secret_access_key"],
-        }
-        self.boto = boto3.Session(region_name=REGION, **keys)
-        self.environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": keys["aws_access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": keys["aws_secret_access_key"],
-            "LAB_VPC_CIDR": "10.40.0.0/16",
-            "LAB_CONTROLLER_CIDR": "100.64.40.0/24",
-            "LAB_SSH_PUBLIC_KEY": f"{HOST_KEY} operator",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_DEPRECATION_WARNINGS": "0",
-        }
-
-    def connection(self):
-        return aws.Aws(self.options, clock=QuickClock())
-
-    def client(self, service):
-        return self.boto.client(service, endpoint_url=self.url)
-
-    def calls(self):
-        with urllib.request.urlopen(f"{self.url}/_lab/calls") as answer:
-            return json.load(answer)
-
-    def forget_calls(self):
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_lab/calls", method="DELETE")):
-            pass
-
-    def writes(self):
-        """The calls since the last C(forget_calls) that were not reads."""
-        reads = ("Describe", "Get", "List")
-        return [name for name in self.calls() if not name.split(".")[1].startswith(reads)]
-
-    def show_consoles(self):
-        (self.directory / "consoles").touch()
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
-
-
-@pytest.fixture(scope="module")
-def front(tmp_path_factory):
-    server = Front(tmp_path_factory.mktemp("provision") / "front")
-    yield server
-    server.close()
 
 
 class Platform:
@@ -185,6 +103,8 @@ class Platform:
             "start_stopped": False,
             "remove": [],
             "confirm": [],
+            "replace": [],
+            "replace_volumes": False,
             "quorum_tiers": ["database"],
             "require_host_keys": False,
             "timeout": 60,
@@ -654,3 +574,17 @@ def test_wrong_credentials_are_one_sentence(front):
     run = play(front, "provision", AWS_SECRET_ACCESS_KEY="not-the-right-secret-key-0000000000")
     assert run.returncode != 0
     assert "AWS does not accept the credentials" in " ".join((run.stdout + run.stderr).split())
+
+
+def test_a_slot_gets_a_new_instance_and_keeps_or_changes_its_volumes(trading):
+    before = trading.by_slot()["database-1"]
+    after = trading.by_slot(replace=["database-1"])["database-1"]
+    assert after["instance_id"] != before["instance_id"] and after["volumes"] == before["volumes"]
+    assert not trading.instances(replace=["database-1"])["changed"], "an unfinished replacement is not begun anew"
+    done = [after["instance_id"]]
+    trading.ec2.delete_tags(Resources=done, Tags=[{"Key": "replacing"}])
+    last = trading.by_slot(replace=["database-1"], replace_volumes=True)["database-1"]
+    assert last["instance_id"] not in done and not set(last["volumes"].values()) & set(after["volumes"].values())
+    kept = trading.ec2.describe_volumes(VolumeIds=sorted(after["volumes"].values()))["Volumes"]
+    assert {volume["State"] for volume in kept} == {"available"}
+    assert not trading.instances(replace=["database-1"], replace_volumes=True)["changed"]

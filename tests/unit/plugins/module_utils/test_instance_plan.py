@@ -247,3 +247,40 @@ def test_waiting_ends_with_a_sentence():
         steps.wait_until(lambda: False, "the moon is full", clock, 10)
     assert 10 < clock.time < 14
     assert steps.wait_until(lambda: "yes", "now", clock, 10) == "yes"
+
+
+def test_replacement_ends_the_instance_and_keeps_volumes_and_address():
+    have = instance_plan.Have([instance("edge-1"), instance("edge-2")], [], [address("edge-1", "i-edge-1")])
+    first, left = instance_plan.replacement(wanted(replace=["edge-1"], replace_volumes=False), have)
+    assert [step.operation for step in first] == [
+        "modify_instance_attribute",
+        "terminate_instances",
+        "wait_terminated",
+    ]
+    assert sorted(left.instances) == ["edge-2"]
+    assert left.addresses == have.addresses
+
+
+def test_replacement_sets_old_volumes_aside_and_keeps_what_it_made_itself():
+    mine = [*volume("db-1", "w")["Tags"], {"Key": instance_plan.REPLACING_TAG, "Value": "true"}]
+    have = instance_plan.Have([], [volume("db-1", "v"), volume("db-1", "w", Tags=mine), volume("db-2", "v")])
+    first, left = instance_plan.replacement(wanted(replace=["db-1"], replace_volumes=True), have)
+    assert [step.arguments["Resources"] for step in first] == [["vol-db-1-v"]]
+    assert sorted(left.volumes) == [("db-1", "w"), ("db-2", "v")]
+
+
+@pytest.mark.parametrize(("state", "ends"), [("running", False), ("pending", False), ("stopped", True)])
+def test_an_instance_of_an_interrupted_replacement_stays_while_it_runs(state, ends):
+    have = instance_plan.Have([instance("db-1", state, replacing="true")])
+    first, _left = instance_plan.replacement(wanted(replace=["db-1"], replace_volumes=False), have)
+    assert bool(first) == ends
+
+
+def test_replacement_of_two_voters_or_of_an_unknown_slot_is_refused():
+    both = instance_plan.replacement_refusals(wanted(replace=["db-1", "db-2"]))
+    assert len(both) == 1 and "replace one at a time" in both[0]
+    assert (
+        "db-9 is to be replaced, but is not described"
+        in instance_plan.replacement_refusals(wanted(replace=["db-9"]))[0]
+    )
+    assert not instance_plan.replacement_refusals(wanted(replace=["edge-1", "edge-2", "db-1"]))
