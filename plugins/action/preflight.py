@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         self._check_names(play, checked, faults, platform, play.hosts)
         if platform and play.hosts:
             HostCheck(play, "platform", play.hosts[0], faults, platform).run()
-            self._check_groups(play, faults)
+            if not play.on_controller:
+                self._check_groups(play, faults)
         for role in wanted or play.played_roles():
             self._check_strangers(play, role, faults)
         for role in roles:

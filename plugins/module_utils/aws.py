@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import random
 import threading
@@ -62,6 +63,8 @@ DEFAULT_RATE = (50, 10)
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 8.0
 DEADLINE = 300.0
+#: Calls of one module that are under way at the same time; the clients hold 16 connections.
+WORKERS = 8
 
 #: How the paged actions ask for the next page: member of the answer to parameter of the request.
 NEXT = (
@@ -153,6 +156,15 @@ def require_boto(module):
 def is_read(operation):
     """Tell whether a boto3 method only reads, so that a second try cannot do anything twice."""
     return operation.startswith(("describe_", "get_", "list_", "head_", "simulate_", "check_", "lookup_"))
+
+
+def parallel(function, items, workers=WORKERS):
+    """Return I(function) of each item, in the order of the items, several at a time; the first error is raised."""
+    items = list(items)
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with concurrent.futures.ThreadPoolExecutor(min(workers, len(items))) as pool:
+        return list(pool.map(function, items))
 
 
 class Aws:

@@ -13,6 +13,9 @@ from ansible.template import Templar
 from ansible.utils.vars import combine_vars
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import RoleFiles
 
+#: Roles whose names begin so are played on the controller: they speak to AWS, not to hosts.
+CONTROLLER_ROLES = "aws_"
+CONTROLLER = "localhost"
 ROLES_PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 
 
@@ -29,7 +32,8 @@ class PlayHosts:
         self._play = getattr(action._task._parent, "_play", None)
         self.groups = task_vars.get("groups") or {}
         self.played = task_vars.get("ansible_play_hosts_all") or []
-        self.hosts = sorted(self.groups.get("all", []))
+        self.on_controller = list(self.played) == [CONTROLLER]
+        self.hosts = [CONTROLLER] if self.on_controller else sorted(self.groups.get("all", []))
         self.roles = RoleFiles(action._loader, action._task.args.get("roles_path") or ROLES_PATH)
         self._raw = {}
 
@@ -69,7 +73,9 @@ class PlayHosts:
             raise AnsibleActionFail(f"{role}_group of {host} cannot be read: {error}") from error
 
     def members(self, role):
-        """Return the hosts that have a role, sorted."""
+        """Return the hosts that have a role, sorted; roles of the controller only in plays of it."""
+        if role.startswith(CONTROLLER_ROLES) or self.on_controller:
+            return [CONTROLLER] if self.on_controller and role.startswith(CONTROLLER_ROLES) else []
         return [host for host in self.hosts if host in self.groups.get(self.group_of(host, role), [])]
 
     def played_roles(self):
@@ -89,6 +95,8 @@ class PlayHosts:
 
     def strangers(self, role):
         """Return the hosts of the play that are not in the group of a role, with this group: list of (host, group)."""
+        if role.startswith(CONTROLLER_ROLES):
+            return [(host, CONTROLLER) for host in self.played if host != CONTROLLER]
         groups = {host: self.group_of(host, role) for host in self.played if host in self.hosts}
         return [(host, group) for host, group in groups.items() if host not in self.groups.get(group, [])]
 
