@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 
-def etcd_start(views, name, members, domain):
+def etcd_start(views, name, members, domain, replace=""):
     """Decide how an etcd member starts, so that an empty disk never takes the place of a full one.
 
     :arg views: dict of host to what the module C(etcd_cluster_info) returned there; only hosts of this play.
     :arg name: the member.
     :arg members: names of all members that the platform describes.
     :arg domain: the platform's domain, part of the identity.
-    :returns: dict with C(state) (C(keep), C(new) or C(existing)) and C(error), a sentence, empty when it may start.
+    :arg replace: the member whose data may be given up, the operator's confirmation.
+    :returns: dict with C(state) (C(keep), C(new), C(existing), or C(join) when the members must let it in first) and
+        C(error), a sentence, empty when it may start.
     """
     view = views[name]
     identity = view["identity"]
@@ -21,14 +23,45 @@ def etcd_start(views, name, members, domain):
             f"The volume of {name} belongs to etcd member {identity.get('member')} of {identity.get('domain')};"
             f" attach the volume of {name} instead."
         )
+    answer = _own_start(views, name, members, domain)
+    if answer["error"] and replace == name and _listed(views, name):
+        return {"state": "join", "error": ""}
+    return answer
+
+
+def _listed(views, name):
+    """Return the members as the cluster lists them, by the member's own view if it could ask."""
+    return views[name]["listed"] or next((other["listed"] for other in views.values() if other["listed"]), [])
+
+
+def _mine(listed, name, domain):
+    """Return the listed member of this name; one that never started has only its peer address."""
+    return next(
+        (
+            member
+            for member in listed
+            if member["name"] == name or any(f"//{name}.{domain}:" in url for url in member["peer_urls"])
+        ),
+        None,
+    )
+
+
+def _own_start(views, name, members, domain):
+    view = views[name]
+    identity = view["identity"]
+    listed = _listed(views, name)
+    if view["initialised"] and identity and listed and not (_mine(listed, name, domain) or {}).get("started"):
+        return _refuse(
+            f"The etcd data of {name} is of a member that the cluster has removed; run the playbook replace_etcd_member"
+            f" with -e etcd_replace={name} to give it up and let {name} join anew."
+        )
     if view["initialised"]:
         return _keep(view, name, identity)
     if identity:
         return _refuse(
             f"The etcd data of {name} is gone although its volume was a member of cluster {identity.get('cluster_id')};"
-            " restore the volume, or run the role's entry point replace_member for this host."
+            f" restore the volume, or run the playbook replace_etcd_member with -e etcd_replace={name}."
         )
-    listed = next((other["listed"] for other in views.values() if other["listed"]), [])
     if listed:
         return _join(listed, name, domain)
     return _bootstrap(views, members)
@@ -39,25 +72,20 @@ def _keep(view, name, identity):
     if identity and seen and identity.get("cluster_id") != seen:
         return _refuse(
             f"The volume of {name} holds etcd cluster {identity.get('cluster_id')}, but the other members are cluster"
-            f" {seen}; attach the volume of this cluster, or run the role's entry point replace_member for this host."
+            f" {seen}; attach the volume of this cluster, or run the playbook replace_etcd_member with"
+            f" -e etcd_replace={name}."
         )
     return {"state": "keep", "error": ""}
 
 
 def _join(listed, name, domain):
-    mine = [
-        member
-        for member in listed
-        if member["name"] == name or any(f"//{name}.{domain}:" in url for url in member["peer_urls"])
-    ]
-    if not mine:
-        return _refuse(
-            f"{name} is not a member of the running etcd cluster; run the role's entry point replace_member to add it."
-        )
-    if mine[0]["started"]:
+    mine = _mine(listed, name, domain)
+    if mine is None:
+        return {"state": "join", "error": ""}
+    if mine["started"]:
         return _refuse(
             f"{name} is a member of the running etcd cluster, but its data directory is empty; attach its volume,"
-            " or run the role's entry point replace_member for this host."
+            f" or run the playbook replace_etcd_member with -e etcd_replace={name}."
         )
     return {"state": "existing", "error": ""}
 

@@ -115,6 +115,10 @@ quorum:
   description: More than half of the members are healthy.
   returned: always
   type: bool
+undescribed:
+  description: Members that the cluster lists and O(members) does not name, with the reason; the module warns of them, too.
+  returned: always
+  type: dict
 leader:
   description: Name of the leader, empty when there is none.
   returned: always
@@ -147,10 +151,11 @@ def read(params):
             views = dict(zip(members, answers, strict=True))
         first = sorted(members, key=lambda name: not views[name]["healthy"])
         listed = etcd.list_members(gateway, [members[name] for name in first if views[name]["reachable"]])
-        return dict(result, members=views, listed=listed, **etcd.summary(views, listed))
+        undescribed = etcd.strangers(listed, [*members, params["name"]])
+        return dict(result, members=views, listed=listed, undescribed=undescribed, **etcd.summary(views, listed))
     # Before the first certificate nobody can be asked: nothing is known, so nobody counts as healthy.
     cluster = dict(etcd.summary({}, []), unhealthy=dict.fromkeys(members, f"{params['cert_file']} is not on this host"))
-    return dict(result, members={}, listed=[], **cluster)
+    return dict(result, members={}, listed=[], undescribed={}, **cluster)
 
 
 def missing(result, name, require):
@@ -159,7 +164,7 @@ def missing(result, name, require):
         return ""
     others = {member: reason for member, reason in result["unhealthy"].items() if member != name}
     if require == "redundant":
-        others.update(etcd.strangers(result["listed"], [*result["healthy"], *result["unhealthy"], name]))
+        others.update(result["undescribed"])
     if require == "redundant" and others:
         reasons = "; ".join(f"{member}: {reason}" for member, reason in others.items())
         return f"etcd has members that are not healthy, so {name} must not be stopped ({reasons})."
@@ -205,6 +210,8 @@ def main():
         result, sentence = wait_until(module.params)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"The etcd cluster cannot be read from this host: {error}.")
+    for stranger, reason in result["undescribed"].items():
+        module.warn(f"etcd has a member {stranger}: {reason}; remove it, or describe it.")
     if sentence:
         module.fail_json(msg=sentence, **result)
     module.exit_json(changed=False, **result)

@@ -56,6 +56,29 @@ def test_an_added_member_joins():
     assert start(views)["state"] == "existing"
 
 
+def test_a_member_that_the_cluster_does_not_list_is_let_in_first():
+    assert start({"database-1": dict(EMPTY, listed=[listed("database-2")])})["state"] == "join"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"identity": identity(), "listed": [listed("database-1"), listed("database-2")]},
+        {"listed": [listed("database-1"), listed("database-2")]},
+        {"identity": identity(), "initialised": True, "listed": [listed("database-2")]},
+    ],
+)
+def test_data_is_given_up_only_with_the_confirmation(view):
+    views = {"database-1": dict(EMPTY, **view)}
+    answers = [etcd_start(views, "database-1", MEMBERS, "trading.internal", name) for name in ("", "database-1")]
+    assert [answer["state"] for answer in answers] == ["refused", "join"]
+
+
+def test_the_volume_of_another_member_is_refused_even_with_the_confirmation():
+    views = {"database-1": dict(EMPTY, identity=identity("database-2"), listed=[listed("database-2")])}
+    assert etcd_start(views, "database-1", MEMBERS, "trading.internal", "database-1")["state"] == "refused"
+
+
 @pytest.mark.parametrize(
     ("view", "words"),
     [
@@ -63,7 +86,14 @@ def test_an_added_member_joins():
         ({"identity": identity()}, "is gone"),
         ({"identity": identity(), "initialised": True, "cluster_id": "fed"}, "but the other members are cluster fed"),
         ({"listed": [listed("database-1"), listed("database-2")]}, "its data directory is empty"),
-        ({"listed": [listed("database-2")]}, "is not a member"),
+        (
+            {"identity": identity(), "initialised": True, "listed": [listed("database-2")]},
+            "of a member that the cluster has removed",
+        ),
+        (
+            {"identity": identity(), "initialised": True, "listed": [listed("database-1", started=False)]},
+            "of a member that the cluster has removed",
+        ),
         ({}, "database-2, database-3 took no part"),
     ],
 )
@@ -117,30 +147,32 @@ def test_quorum_counts_the_listed_members_too():
 
 def test_what_the_gate_misses():
     broken = dict(view(healthy=False), error="timed out")
-    cluster = dict(etcd.summary({"a": view(leader=True), "b": view(), "c": broken}, []), listed=[])
+    cluster = dict(etcd.summary({"a": view(leader=True), "b": view(), "c": broken}, []), undescribed={})
     assert etcd_cluster_info.missing(cluster, "a", "healthy") == ""
     assert "c: timed out" in etcd_cluster_info.missing(cluster, "a", "redundant")
     assert etcd_cluster_info.missing(cluster, "c", "redundant") == "", "the broken one itself may be restarted"
     assert "member c is not healthy (timed out)" in etcd_cluster_info.missing(cluster, "c", "healthy")
-    alone = dict(etcd.summary({"a": view(), "b": broken, "c": broken}, []), listed=[])
+    alone = dict(etcd.summary({"a": view(), "b": broken, "c": broken}, []), undescribed={})
     assert "no majority" in etcd_cluster_info.missing(alone, "a", "healthy")
 
 
 def test_no_member_may_be_stopped_without_a_leader():
-    leaderless = dict(etcd.summary({"a": view(), "b": view(), "c": view()}, []), listed=[])
+    leaderless = dict(etcd.summary({"a": view(), "b": view(), "c": view()}, []), undescribed={})
     assert "etcd has no leader" in etcd_cluster_info.missing(leaderless, "a", "redundant")
 
 
 def test_a_single_member_may_be_stopped_whatever_its_state():
-    single = dict(etcd.summary({"a": view(healthy=False)}, []), listed=[listed("a")])
+    single = dict(etcd.summary({"a": view(healthy=False)}, []), undescribed={})
     assert etcd_cluster_info.missing(single, "a", "redundant") == ""
 
 
 def test_listed_members_that_nobody_described_count():
     cluster = etcd.summary({"a": view(leader=True), "b": view(), "c": view()}, [])
     known = [listed("a"), listed("b"), listed("c", started=False)]
-    assert etcd_cluster_info.missing(dict(cluster, listed=known), "a", "redundant") == ""
-    sentence = etcd_cluster_info.missing(dict(cluster, listed=[*known, listed("old")]), "a", "redundant")
+    assert etcd_cluster_info.missing(dict(cluster, undescribed=etcd.strangers(known, "abc")), "a", "redundant") == ""
+    sentence = etcd_cluster_info.missing(
+        dict(cluster, undescribed=etcd.strangers([*known, listed("old")], "abc")), "a", "redundant"
+    )
     assert "old: the cluster lists it, but it is not described" in sentence
 
 
