@@ -32,6 +32,22 @@ options:
     description: Address to call instead of AWS's own; default from E(AWS_ENDPOINT_URL).
     type: str
     aliases: [aws_endpoint_url]
+  aws_ca_bundle:
+    description: File of the certificate authorities to trust; default from E(AWS_CA_BUNDLE).
+    type: path
+  validate_certs:
+    description: Whether the certificate of the endpoint is checked.
+    type: bool
+    default: true
+  aws_config:
+    description: Further settings of botocore's C(Config), such as C(proxies); C(retries) is this collection's own.
+    type: dict
+  debug_botocore_endpoint_logs:
+    description:
+      - Whether modules that can return C(resource_actions), the API actions they called.
+      - Default from E(ANSIBLE_DEBUG_BOTOCORE_LOGS).
+    type: bool
+    default: false
   assume_role_arn:
     description: Role to assume with the credentials; the session is renewed while the module runs.
     type: str

@@ -32,8 +32,14 @@ THROTTLE_CODES = frozenset((
     "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
     "TooManyUpdates", "TransactionInProgressException", "Client.RequestLimitExceeded",
 ))  # fmt: skip
+#: Where LimitExceededException is a rate (DynamoDB: operations on tables at the same time); elsewhere it is a quota
+#: that no waiting changes. Source: the error descriptions of the services' API references.
+LIMITS_THAT_PASS = ("dynamodb", "kinesis")
 #: Errors that a later try may not meet: the request reached nobody, or the service failed.
-TRANSIENT_CODES = frozenset(("RequestTimeout", "RequestTimeoutException", "InternalError", "ServiceUnavailable"))
+TRANSIENT_CODES = frozenset((
+    "RequestTimeout", "RequestTimeoutException", "InternalError", "ServiceUnavailable", "InternalServerError",
+    "IDPCommunicationError", "BadDigest", "ReplicatedWriteConflictException",
+))  # fmt: skip
 TRANSIENT_STATUS = frozenset((500, 502, 503, 504))
 TRANSIENT_TRIES = 4
 
@@ -46,7 +52,9 @@ DENIED_CODES = frozenset(("AccessDenied", "AccessDeniedException", "Unauthorized
 #: Token buckets (size, refill per second) by service and action family; the action itself, read, write or "*".
 #: Route 53: "Throttling for Amazon Route 53 API requests", 50 and 10/s for the account, whatever the action.
 #: EC2: "Request throttling for the Amazon EC2 API", describe 100 and 20/s, changes 50 and 10/s, RunInstances 5 and 2/s.
-#: SSM: service quotas, GetParametersByPath 40/s, PutParameter 3/s. WAFv2: one change a second.
+#: SSM: service quotas, GetParametersByPath 40/s, PutParameter 3/s. WAFv2: one change a second for each action by itself.
+#: DynamoDB: "Quotas", changes of tables 10/s where ten may be under way. CloudTrail: "Quotas", 10/s, LookupEvents 2/s.
+#: CloudWatch: "Service quotas", PutMetricAlarm 3/s, DescribeAlarms 9/s, PutDashboard 10/s.
 RATES = {
     ("route53", "*"): (50, 10),
     ("ec2", "read"): (100, 20),
@@ -55,8 +63,20 @@ RATES = {
     ("ssm", "read"): (40, 40),
     ("ssm", "write"): (10, 3),
     ("wafv2", "read"): (10, 5),
-    ("wafv2", "write"): (1, 1),
+    ("wafv2", "write"): (10, 1),
+    ("dynamodb", "write"): (10, 10),
+    ("cloudtrail", "*"): (10, 10),
+    ("cloudtrail", "lookup_events"): (2, 2),
+    ("cloudwatch", "write"): (9, 3),
+    ("cloudwatch", "read"): (9, 9),
+    ("iam", "write"): (20, 5),
+    ("s3", "read"): (100, 100),
+    ("s3", "write"): (50, 20),
 }
+#: One account has one bucket for these, whatever the region of the client.
+GLOBAL_SERVICES = ("cloudfront", "globalaccelerator", "iam", "route53", "shield")
+#: What IAM calls a service where that is not its signing name. Source: Service Authorization Reference.
+IAM_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 DEFAULT_RATE = (50, 10)
 
 #: Back-off: 0.25 s doubling to 8 s, with equal jitter, so ten throttles in a row cost at most 50 s.
@@ -69,6 +89,7 @@ WORKERS = 8
 #: How the paged actions ask for the next page: member of the answer to parameter of the request.
 NEXT = (
     ("NextToken", "NextToken"),
+    ("nextToken", "nextToken"),
     ("NextMarker", "Marker"),
     ("Marker", "Marker"),
     ("NextRecordName", "StartRecordName"),
@@ -140,6 +161,14 @@ def argument_spec():
         ),
         "session_token": text(["aws_session_token"], ["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"], no_log=True),
         "endpoint_url": text(["aws_endpoint_url"], ["AWS_ENDPOINT_URL", "AWS_URL"]),
+        "aws_ca_bundle": {"type": "path", "fallback": (env_fallback, ["AWS_CA_BUNDLE"])},
+        "validate_certs": {"type": "bool", "default": True},
+        "aws_config": {"type": "dict"},
+        "debug_botocore_endpoint_logs": {
+            "type": "bool",
+            "default": False,
+            "fallback": (env_fallback, ["ANSIBLE_DEBUG_BOTOCORE_LOGS"]),
+        },
         "assume_role_arn": {"type": "str", "aliases": ["iam_role_arn"]},
     }
 
@@ -151,6 +180,25 @@ def require_boto(module):
     """End I(module) with one sentence when boto3 is not installed."""
     if BOTO_ERROR:
         module.fail_json(msg=missing_required_lib("boto3 and botocore"), exception=BOTO_ERROR)
+
+
+def run(module, manage):
+    """Call I(manage)(connection), and end I(module) with its result or with the sentence of an AwsError.
+
+    With C(debug_botocore_endpoint_logs) the result has C(resource_actions) as amazon.aws's modules do.
+    """
+    require_boto(module)
+    connection = Aws(module.params)
+    more = {}
+    try:
+        outcome, fault = manage(connection), ""
+    except AwsError as error:
+        outcome, fault = {}, str(error)
+    if module.params["debug_botocore_endpoint_logs"]:
+        more["resource_actions"] = connection.resource_actions()
+    if fault:
+        module.fail_json(msg=fault, **more)
+    module.exit_json(**outcome, **more)
 
 
 def is_read(operation):
@@ -177,6 +225,7 @@ class Aws:
 
     def __init__(self, options=None, clock=None, deadline=DEADLINE, rates=None):
         self.options = {name: (options or {}).get(name) or None for name in OPTIONS}
+        self.verify = (options or {}).get("validate_certs") is not False and (self.options["aws_ca_bundle"] or True)
         self.clock = clock or Clock()
         self.deadline = deadline
         self.rates = RATES if rates is None else rates
@@ -221,7 +270,7 @@ class Aws:
 
         def create_client(service, **arguments):
             arguments.pop("region_name", None)
-            return session.client(service, endpoint_url=self.options["endpoint_url"], **arguments)
+            return session.client(service, endpoint_url=self.options["endpoint_url"], verify=self.verify, **arguments)
 
         fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
             client_creator=create_client,
@@ -245,25 +294,38 @@ class Aws:
 
     def _boto_client(self, service, region):
         # Retries are ours: botocore's three tries know no deadline and no bucket.
-        config = botocore.config.Config(
-            retries={"mode": "standard", "total_max_attempts": 1},
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=16,
-            user_agent_extra="selfhosted.ec2",
-        )
+        settings = {
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": 16,
+            "user_agent_extra": "selfhosted.ec2",
+            **(self.options["aws_config"] or {}),
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+        }
         try:
             return self.session.client(
-                service, region_name=region, endpoint_url=self.options["endpoint_url"], config=config
+                service,
+                region_name=region,
+                endpoint_url=self.options["endpoint_url"],
+                verify=self.verify,
+                config=botocore.config.Config(**settings),
             )
-        except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        except (botocore.exceptions.BotoCoreError, TypeError, ValueError) as error:
             raise AwsError(f"No client for {service} in {region} can be made: {error}.") from error
+
+    def resource_actions(self):
+        """Return the actions called so far, as IAM and amazon.aws's C(resource_actions) name them, sorted."""
+        found = set()
+        for client in self._clients.values():
+            prefix = client.boto.meta.service_model.signing_name
+            found |= {f"{IAM_PREFIXES.get(prefix, prefix)}:{_api_name(client.boto, name)}" for name in client.calls}
+        return sorted(found)
 
     def bucket(self, service, region, operation):
         """Return the token bucket of an action: by its own name, else read or write, else the service's."""
         family = "read" if is_read(operation) else "write"
         name = next((n for n in (operation, family, "*") if (service, n) in self.rates), family)
-        key = (service, region, name)
+        key = (service, "" if service in GLOBAL_SERVICES else region, name)
         with self._lock:
             if key not in self._buckets:
                 size, rate = self.rates.get((service, name), DEFAULT_RATE)
@@ -298,7 +360,7 @@ class Client:
                 late = clock.now() - started + delay > self.aws.deadline
                 if late or not self._may_retry(error, operation, parameters, tries):
                     raise self._failure(operation, error, tries) from error
-                if error_code(error) in THROTTLE_CODES:
+                if self._throttled(error):
                     bucket.drain()
                 clock.sleep(delay)
 
@@ -314,16 +376,30 @@ class Client:
             parameters = {**parameters, **following}
 
     def _may_retry(self, error, operation, parameters, tries):
-        if error_code(error) in THROTTLE_CODES:
+        if self._throttled(error):
             return True
         if tries >= TRANSIENT_TRIES or not is_transient(error):
             return False
         return is_read(operation) or "ClientToken" in parameters or connection_refused(error)
 
+    def _throttled(self, error):
+        return is_throttle(self.service, error_code(error))
+
     def _failure(self, operation, error, tries):
-        where = f"{self.service}:{operation_name(operation)} in {self.region}"
+        where = f"{self.service}:{_api_name(self.boto, operation)} in {self.region}"
         code = error_code(error)
-        return AwsError(sentence(where, error, code, tries), code)
+        return AwsError(sentence(where, error, code, tries, self._throttled(error)), code)
+
+
+def is_throttle(service, code):
+    """Tell whether an error code of a service says that it was called too often."""
+    return code in THROTTLE_CODES and (code != "LimitExceededException" or service in LIMITS_THAT_PASS)
+
+
+def _api_name(boto, operation):
+    """Return the API's name of a boto3 method, by the client's own table where it is a real client."""
+    names = getattr(getattr(boto, "meta", None), "method_to_api_mapping", None)
+    return names.get(operation, operation_name(operation)) if isinstance(names, dict) else operation_name(operation)
 
 
 def next_page(answer):
@@ -362,7 +438,7 @@ def operation_name(operation):
     return "".join(word.capitalize() for word in operation.split("_"))
 
 
-def sentence(where, error, code, tries):
+def sentence(where, error, code, tries, throttled=None):
     """Return one sentence: the action, what AWS answered, its code and request id."""
     if isinstance(error, botocore.exceptions.NoCredentialsError):
         return (
@@ -374,7 +450,7 @@ def sentence(where, error, code, tries):
     message = error.response["Error"].get("Message", "").rstrip(".")
     request = error.response.get("ResponseMetadata", {}).get("RequestId", "unknown")
     tail = f"({code}, request {request})"
-    if code in THROTTLE_CODES:
+    if throttled if throttled is not None else code in THROTTLE_CODES:
         return f"{where} is still throttled after {tries} tries: {message} {tail}."
     if code in CREDENTIAL_CODES:
         return f"{where} was refused, AWS does not accept the credentials: {message} {tail}."
@@ -391,6 +467,23 @@ def tags_of(resource, key="Tags"):
 def tag_list(tags):
     """Return a dict of tags as the API's list, sorted by key."""
     return [{"Key": key, "Value": str(tags[key])} for key in sorted(tags)]
+
+
+def merge_tags(have, want, purge=True):
+    """Return the tags that a resource shall have.
+
+    :arg have: dict of its tags; those of AWS itself (C(aws:)) always stay, others only unless I(purge).
+    :arg want: dict of the described tags; values become text.
+    """
+    kept = {key: value for key, value in have.items() if not purge or key.startswith("aws:")}
+    return {**kept, **{str(key): str(value) for key, value in want.items()}}
+
+
+def tag_changes(have, want, purge=True):
+    """Return (dict of tags to set, list of keys to remove) that lead from I(have) to I(want)."""
+    merged = merge_tags(have, want, purge)
+    changed = {key: value for key, value in merged.items() if have.get(key) != value}
+    return changed, sorted(set(have) - set(merged))
 
 
 def tag_specification(kind, tags):

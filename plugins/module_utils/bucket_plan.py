@@ -438,12 +438,6 @@ _ACTUAL = {
 # The plan
 
 
-def merge_tags(have, want, purge):
-    """Return the tags a bucket shall have: those of AWS itself always stay, others only unless I(purge)."""
-    kept = {key: value for key, value in have.items() if not purge or key.startswith("aws:")}
-    return {**kept, **want}
-
-
 def plan(have, want):
     """Return the steps from I(have) to I(want), both dict of bucket to its aspects; a bucket not in I(have) is new.
 

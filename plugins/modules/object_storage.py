@@ -388,7 +388,7 @@ def wanted(described, have, buckets, purge_tags):
         sources = [other["name"] for other in described if (other["logging"] or {}).get("bucket") == name]
         aspects = bucket_plan.desired(bucket, buckets.account, buckets.partition, sources)
         there = have.get(name, bucket_plan.NEW)["tags"]
-        result[name] = {**aspects, "tags": bucket_plan.merge_tags(there, aspects["tags"], purge_tags)}
+        result[name] = {**aspects, "tags": aws.merge_tags(there, aspects["tags"], purge_tags)}
     return result
 
 
@@ -523,12 +523,7 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    aws.require_boto(module)
-    try:
-        outcome = manage(module.params, aws.Aws(module.params), module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+    aws.run(module, lambda connection: manage(module.params, connection, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def client(boto, service="ec2", clock=None, **options):
 def test_ten_throttles_cost_at_most_a_minute(code):
     boto = FakeBoto(*[failure(code)] * 10, {"Done": True})
     clock = FakeClock()
-    assert client(boto, "route53", clock).call("change_resource_record_sets") == {"Done": True}
+    assert client(boto, "dynamodb", clock).call("update_table") == {"Done": True}
     assert len(boto.requests) == 11
     assert clock.now() <= 60
     assert max(clock.sleeps) < 20
@@ -171,3 +171,82 @@ def test_no_region_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(aws.AwsError, match="No AWS region is given"):
         aws.Aws().region  # noqa: B018
+
+
+def test_a_quota_is_not_waited_for():
+    boto = FakeBoto(failure("LimitExceededException"))
+    with pytest.raises(aws.AwsError, match=r"logs:CreateLogGroup in eu-west-1 failed: No \(LimitExceededException"):
+        client(boto, "logs").call("create_log_group")
+    assert len(boto.requests) == 1
+
+
+def test_global_services_have_one_bucket_for_all_regions():
+    owner = aws.Aws({"region": "eu-west-1"})
+    assert owner.bucket("iam", "eu-west-1", "create_role") is owner.bucket("iam", "us-east-1", "create_policy")
+    assert owner.bucket("s3", "eu-west-1", "put_object") is not owner.bucket("s3", "us-east-1", "put_object")
+
+
+def test_tags_of_aws_stay_and_others_go_only_when_purged():
+    have = {"aws:cloudformation:stack-name": "a", "old": "1", "kept": "2"}
+    assert aws.tag_changes(have, {"kept": 2, "new": 3}) == ({"new": "3"}, ["old"])
+    assert aws.tag_changes(have, {"kept": "other"}, purge=False) == ({"kept": "other"}, [])
+
+
+def test_parallel_keeps_the_order_and_raises_what_went_wrong():
+    assert aws.parallel(lambda item: item * 2, range(20)) == [item * 2 for item in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        aws.parallel(lambda item: 1 / item, [1, 0])
+
+
+def test_the_actions_called_are_named_as_iam_does():
+    options = {"region": "eu-west-1", "access_key": "key", "secret_key": "secret", "endpoint_url": "http://127.0.0.1:1"}
+    owner = aws.Aws(options, clock=FakeClock())
+    for service, operation in (("s3", "list_buckets"), ("cloudwatch", "describe_alarms"), ("wafv2", "list_ip_sets")):
+        owner.client(service).calls[operation] = 1
+    assert owner.resource_actions() == ["cloudwatch:DescribeAlarms", "s3:ListBuckets", "wafv2:ListIPSets"]
+
+
+class Ended(Exception):
+    pass
+
+
+class FakeModule:
+    def __init__(self, **params):
+        self.params = {"debug_botocore_endpoint_logs": True, **params}
+
+    def exit_json(self, **result):
+        raise Ended(result)
+
+    fail_json = exit_json
+
+
+@pytest.mark.parametrize("fault", ["", "It is broken."])
+def test_run_ends_with_the_result_or_one_sentence(fault):
+    def manage(connection):
+        if fault:
+            raise aws.AwsError(fault)
+        return {"changed": True}
+
+    with pytest.raises(Ended) as ended:
+        aws.run(FakeModule(region="eu-west-1"), manage)
+    expected = {"msg": fault} if fault else {"changed": True}
+    assert ended.value.args[0] == {**expected, "resource_actions": []}
+
+
+def test_options_are_those_that_amazon_aws_takes():
+    from ansible_collections.amazon.aws.plugins.module_utils import modules
+
+    theirs = modules.aws_argument_spec()
+    assert set(theirs) <= {*aws.OPTIONS}
+    for name in theirs:
+        assert set(theirs[name].get("aliases", [])) <= set(aws.argument_spec()[name].get("aliases", [])), name
+
+
+def test_the_certificate_check_and_further_settings_reach_the_client():
+    options = {"region": "eu-west-1", "access_key": "key", "secret_key": "secret"}
+    owner = aws.Aws({**options, "aws_ca_bundle": "/etc/ssl/ca.pem", "aws_config": {"read_timeout": 7}})
+    assert owner.verify == "/etc/ssl/ca.pem"
+    assert owner.client("s3").boto.meta.config.read_timeout == 7
+    assert aws.Aws({**options, "validate_certs": False}).verify is False
+    with pytest.raises(aws.AwsError, match="No client for s3 in eu-west-1"):
+        aws.Aws({**options, "aws_config": {"no_such_setting": 1}}).client("s3")
