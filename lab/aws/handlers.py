@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,28 +11,27 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 
 from lab.aws.call import ACCOUNT, AWSError, Call
-from lab.aws.rules import route53
 
 CONSOLE_BYTES = 65536
 DESCRIBE_PAGE = 1000
 PASS = object()
-HANDLERS: dict[tuple[str, str], Callable[[Call, Any], Any]] = {}
+HANDLERS: dict[tuple[str, str], list[Callable[[Call, Any], Any]]] = {}
 
 
 def handler(service: str, action: str) -> Callable[[Any], Any]:
-    """Register the function as the answer to an action. It gets the call and the front and returns the result."""
+    """Register the function as an answer to an action. It gets call and front and returns the result or PASS."""
 
     def register(function: Any) -> Any:
-        HANDLERS[(service, action)] = function
+        HANDLERS.setdefault((service, action), []).append(function)
         return function
 
     return register
 
 
 def handle(call: Call, front: Any) -> Any:
-    """The front's own result of a call, or PASS if moto shall answer."""
-    function = HANDLERS.get((call.service, call.action))
-    return function(call, front) if function else PASS
+    """The front's own result of a call, the first that is none of PASS, or PASS if moto shall answer."""
+    results = (function(call, front) for function in HANDLERS.get((call.service, call.action), []))
+    return next((result for result in results if result is not PASS), PASS)
 
 
 def after(call: Call, front: Any) -> None:
@@ -119,61 +117,4 @@ def instance_topology(call: Call, _front: Any) -> dict[str, Any]:
     }
 
 
-@handler("route53", "ChangeResourceRecordSets")
-def change_records(call: Call, _front: Any) -> dict[str, Any]:
-    """Apply a batch that the rules have accepted; moto's own is not atomic and confuses records of one identifier."""
-    from moto.route53.models import RecordSet
-
-    zone = route53.zone_of(call)
-    records = route53.current(zone)
-    known = {(route53.canonical(r.name), r.type, r.set_identifier): r for r in zone.rrsets}
-    before = dict(records)
-    for change in call.params["ChangeBatch"]["Changes"]:
-        route53.apply(records, change, zone.name)
-    result = []
-    for key, record in records.items():
-        if before.get(key) is record:
-            result.append(known[key])
-            continue
-        made = RecordSet({**record, "ResourceRecords": route53.values(record)})
-        made.cidr_routing_config = record.get("CidrRoutingConfig")
-        made.geo_proximity_location = record.get("GeoProximityLocation")
-        result.append(made)
-    zone.rrsets = result
-    return {
-        "ChangeInfo": {"Id": f"/change/C{uuid.uuid4().hex[:20].upper()}", "Status": "PENDING", "SubmittedAt": _now()}
-    }
-
-
-@handler("route53", "ListResourceRecordSets")
-def list_records(call: Call, _front: Any) -> dict[str, Any]:
-    """moto does not page within the records of one name and type."""
-    zone = route53.zone_of(call)
-    records = sorted(route53.current(zone).values(), key=_record_order)
-    start = call.params.get("StartRecordName")
-    if start:
-        first = _record_order(
-            {
-                "Name": route53.canonical(start),
-                "Type": call.params.get("StartRecordType", ""),
-                "SetIdentifier": call.params.get("StartRecordIdentifier", ""),
-            }
-        )
-        records = [r for r in records if _record_order(r) >= first]
-    limit = min(300, int(call.params.get("MaxItems") or 300))
-    page, rest = records[:limit], records[limit:]
-    result = {"ResourceRecordSets": page, "IsTruncated": bool(rest), "MaxItems": str(limit)}
-    if rest:
-        result["NextRecordName"], result["NextRecordType"] = rest[0]["Name"], rest[0]["Type"]
-        if rest[0].get("SetIdentifier"):
-            result["NextRecordIdentifier"] = rest[0]["SetIdentifier"]
-    return result
-
-
-def _record_order(record: dict[str, Any]) -> tuple[list[str], str, str]:
-    labels = record["Name"].rstrip(".").split(".")
-    return labels[::-1], record["Type"], record.get("SetIdentifier") or ""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+from lab.aws import dns  # noqa: E402, F401 (adds Route 53's handlers)

@@ -44,6 +44,8 @@ ACTIONS = {
 }
 SINGLE = ("namespace", "metric", "dimensions", "period", "statistic", "unit")
 BAND_ID = "band"
+#: A shorter prefix would own too much of an account.
+MIN_PREFIX = 3
 
 
 # What the API is to be told
@@ -242,6 +244,10 @@ def faults(params, region):
     """
     alarms = [complete(alarm, params) for alarm in params["alarms"]]
     found, seen = [], set()
+    if len(params["prefix"]) < MIN_PREFIX:
+        return [
+            f"The prefix is {params['prefix']!r}; it must have {MIN_PREFIX} characters, as all that begins so is owned."
+        ]
     for alarm in alarms:
         where = f"The alarm {alarm['name']}"
         if alarm["name"] in seen:
@@ -591,3 +597,90 @@ def same_body(wanted, text):
         return json.loads(text) == wanted
     except ValueError:
         return False
+
+
+# EventBridge
+
+
+def event_pattern(prefix, states):
+    """Return the pattern of the events that CloudWatch sends when these alarms change."""
+    return {
+        "source": ["aws.cloudwatch"],
+        "detail-type": ["CloudWatch Alarm State Change"],
+        "detail": {"alarmName": [{"prefix": prefix}], "state": {"value": sorted(states)}},
+    }
+
+
+def rule_steps(rule, pattern, have, targets):
+    """Return the steps to a rule with its targets.
+
+    :arg have: the rule as DescribeRule gives it, {} without one.
+    :arg targets: its targets as ListTargetsByRule gives them.
+    """
+    steps = []
+
+    def add(action, **parameters):
+        steps.append({"service": "events", "action": action, "names": [rule["name"]], "parameters": parameters})
+
+    if not same_body(pattern, have.get("EventPattern") or "") or have.get("State") != "ENABLED":
+        add("put_rule", Name=rule["name"], EventPattern=json.dumps(pattern, sort_keys=True), State="ENABLED")
+    wanted = {target["id"]: _target(target) for target in rule["targets"]}
+    known = {
+        target["Id"]: {key: target.get(key) for key in ("Id", "Arn", "RoleArn") if target.get(key)}
+        for target in targets
+    }
+    stale = sorted(set(known) - set(wanted))
+    if stale:
+        add("remove_targets", Rule=rule["name"], Ids=stale)
+    differing = [wanted[name] for name in sorted(wanted) if known.get(name) != wanted[name]]
+    if differing:
+        add("put_targets", Rule=rule["name"], Targets=differing)
+    return steps
+
+
+def _target(target):
+    result = {"Id": target["id"], "Arn": target["arn"]}
+    return {**result, "RoleArn": target["role_arn"]} if target.get("role_arn") else result
+
+
+# Diff
+
+
+def difference(steps, alarms, described, tags, purge_tags=True):
+    """Return before and after of all that the steps touch, as JSON by name."""
+    wanted = {alarm["name"]: alarm for alarm in alarms}
+    before, after = {}, {}
+    for step in steps:
+        for name in step["names"]:
+            if "dashboard" in step["action"] or step.get("service"):
+                _other_difference(step, name, before, after)
+                continue
+            if name in described:
+                before[f"alarm {name}"] = shown(described[name], tags.get(name) or {})
+            if name in wanted:
+                have = {} if purge_tags else tags.get(name) or {}
+                merged = {**have, **{key: str(value) for key, value in wanted[name]["tags"].items()}}
+                after[f"alarm {name}"] = shown(request(wanted[name]), merged)
+    return {"before": _text(before), "after": _text(after)}
+
+
+def _other_difference(step, name, before, after):
+    if step["action"] == "put_dashboard":
+        if step["before"]:
+            before[f"dashboard {name}"] = _loaded(step["before"])
+        after[f"dashboard {name}"] = _loaded(step["parameters"]["DashboardBody"])
+    elif step["action"] == "delete_dashboards":
+        before[f"dashboard {name}"] = "there"
+    else:
+        after.setdefault(f"event rule {name}", {})[step["action"]] = step["parameters"]
+
+
+def _loaded(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(content):
+    return json.dumps(content, indent=2, sort_keys=True) + "\n" if content else ""
