@@ -22,6 +22,7 @@ ACCOUNT = "123456789012"
 REST = ("rest-xml", "rest-json")
 # Signing names that differ from botocore's service names.
 BOTOCORE_NAMES = {
+    "access-analyzer": "accessanalyzer",
     "monitoring": "cloudwatch",
     "elasticloadbalancing": "elbv2",
     "email": "ses",

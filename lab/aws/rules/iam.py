@@ -10,9 +10,9 @@ from lab.aws.call import Call
 from lab.aws.rules import rule
 
 QUOTAS = "IAM User Guide, IAM and AWS STS quotas"
-TRUST, MANAGED, INLINE_ROLE, ATTACHED = 2048, 6144, 10240, 10
+TRUST, MANAGED, INLINE_ROLE, INLINE_GROUP, ATTACHED = 2048, 6144, 10240, 5120, 10
 TRUST_ACTIONS = "CreateRole UpdateAssumeRolePolicy"
-DOCUMENTS = "CreateRole UpdateAssumeRolePolicy CreatePolicy CreatePolicyVersion PutRolePolicy"
+DOCUMENTS = "CreateRole UpdateAssumeRolePolicy CreatePolicy CreatePolicyVersion PutRolePolicy PutGroupPolicy"
 
 
 def size(document: str) -> int:
@@ -127,3 +127,96 @@ def one_role_per_profile(call: Call) -> dict[str, Any] | None:
     name = call.params.get("InstanceProfileName")
     profile = next((p for p in call.backend().instance_profiles.values() if p.name == name), None)
     return {} if profile is not None and profile.roles else None
+
+
+def _group(call: Call) -> Any:
+    return call.backend().groups.get(call.params.get("GroupName"))
+
+
+@rule(
+    "iam",
+    "PutGroupPolicy",
+    "LimitExceeded",
+    "Maximum policy size of {limit} bytes exceeded for group {group}",
+    QUOTAS,
+    409,
+)
+def group_inline_too_long(call: Call) -> dict[str, Any] | None:
+    group = _group(call)
+    if group is None:
+        return None
+    others = sum(size(text) for name, text in group.policies.items() if name != call.params.get("PolicyName"))
+    over = others + size(_document(call)) > INLINE_GROUP
+    return {"limit": INLINE_GROUP, "group": group.name} if over else None
+
+
+@rule("iam", "AttachGroupPolicy", "LimitExceeded", "Cannot exceed quota for PoliciesPerGroup: {limit}", QUOTAS, 409)
+def too_many_group_policies(call: Call) -> dict[str, Any] | None:
+    group = _group(call)
+    if group is None or call.params.get("PolicyArn") in group.managed_policies:
+        return None
+    return {"limit": ATTACHED} if len(group.managed_policies) >= ATTACHED else None
+
+
+@rule(
+    "iam",
+    "DeleteGroup",
+    "DeleteConflict",
+    "Cannot delete entity, must {what} first.",
+    "IAM API Reference, DeleteGroup",
+    409,
+)
+def group_in_use(call: Call) -> dict[str, Any] | None:
+    group = _group(call)
+    if group is None:
+        return None
+    if group.users:
+        return {"what": "remove users from group"}
+    if group.managed_policies:
+        return {"what": "detach all policies"}
+    return {"what": "delete policies"} if group.policies else None
+
+
+@rule(
+    "iam",
+    "DeletePolicy",
+    "DeleteConflict",
+    "Cannot delete a policy {why}.",
+    "IAM API Reference, DeletePolicy: attachments and all versions but the default go first",
+    409,
+)
+def policy_in_use(call: Call) -> dict[str, Any] | None:
+    arn = call.params.get("PolicyArn")
+    policy = call.backend().managed_policies.get(arn)
+    if policy is None:
+        return None
+    bounds = any(role.permissions_boundary_arn == arn for role in call.backend().roles.values())
+    if policy.attachment_count or bounds:
+        return {"why": "attached to entities"}
+    return {"why": "with more than one version"} if len(policy.versions) > 1 else None
+
+
+@rule(
+    "iam",
+    "CreateRole PutRolePermissionsBoundary",
+    "NoSuchEntity",
+    "Scope ARN: {arn} does not exist or is not attachable.",
+    "IAM API Reference, PutRolePermissionsBoundary: PolicyNotAttachable and NoSuchEntity",
+    404,
+)
+def boundary_missing(call: Call) -> dict[str, Any] | None:
+    arn = call.params.get("PermissionsBoundary")
+    own = bool(arn) and arn.split(":")[4:5] != ["aws"]
+    return {"arn": arn} if own and arn not in call.backend().managed_policies else None
+
+
+@rule(
+    "iam",
+    "CreateRole UpdateRole",
+    "ValidationError",
+    "The requested MaxSessionDuration must be between 3600 and 43200 seconds",
+    "IAM API Reference, CreateRole",
+)
+def session_duration(call: Call) -> dict[str, Any] | None:
+    seconds = call.params.get("MaxSessionDuration")
+    return None if seconds is None or 3600 <= seconds <= 43200 else {}
