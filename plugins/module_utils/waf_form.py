@@ -95,8 +95,9 @@ def _names(shape):
 
 
 def _nearest(shape, key):
-    near = difflib.get_close_matches(snake(str(key)), [snake(name) for name in shape.members], 1, 0.5)
-    return f"did you mean {near[0]}" if near else f"there are {_names(shape)}"
+    names = [snake(name) for name in shape.members]
+    near = difflib.get_close_matches(snake(str(key)), [name.removesuffix("_statement") for name in names], 1, 0.5)
+    return f"did you mean {near[0]}" if near else f"there are {', '.join(names)}"
 
 
 def _long_form(shape, value):
