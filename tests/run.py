@@ -8,6 +8,7 @@ Two suites run side by side, each with a lab of its own; platform and faults run
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -134,13 +135,29 @@ def run_command(command: list[str], log, environment: dict[str, str], timeout: f
             except subprocess.TimeoutExpired:
                 elapsed = (time.monotonic() - started) / 60
                 say(f"  still running after {elapsed:.0f} min: {' '.join(Path(part).name for part in command[:4])}")
-        log.write(f"\nended after {timeout / 60:.0f} minutes, while these ran:\n")
+        log.write(f"\nended after {timeout / 60:.0f} minutes\n")
         log.flush()
-        subprocess.run(["ps", "-e", "-ww", "--forest", "-o", "pid,ppid,etimes,stat,args"], stdout=log, check=False)
+        show_tree(process.pid, log)
         return 124
     finally:
         stop_group(process)
         running.discard(process)
+
+
+def show_tree(root: int, log) -> None:
+    """Write which processes a command waited for, and where each Python among them stands (PYTHONFAULTHANDLER)."""
+    table = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    parents = {int(pid): int(parent) for pid, parent in map(str.split, table.splitlines())}
+    tree = [root]
+    for pid in tree:
+        tree.extend(child for child, parent in parents.items() if parent == pid)
+    pids = ",".join(map(str, tree))
+    columns = "pid,ppid,etimes,stat,wchan:24,args"
+    subprocess.run(["ps", "-ww", "--forest", "-o", columns, "-p", pids], stdout=log, check=False)
+    for pid in reversed(tree):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGABRT)
+    time.sleep(1)
 
 
 def stop_group(process: subprocess.Popen) -> None:
@@ -268,6 +285,7 @@ def main() -> int:
     for item in suites:
         log_path_of(item).unlink(missing_ok=True)
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
+    environment["PYTHONFAULTHANDLER"] = "1"
     started = time.monotonic()
     try:
         run_all(suites, environment)

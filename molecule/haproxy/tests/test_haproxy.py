@@ -29,7 +29,7 @@ def client(host, code, *arguments):
 def runtime(host, command):
     """Answer of the runtime socket."""
     code = (
-        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+        "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect('/run/haproxy/admin.sock');"
         f"s.sendall({command + chr(10)!r}.encode()); print(b''.join(iter(lambda: s.recv(65536), b'')).decode())"
     )
     with host.sudo():
