@@ -8,12 +8,15 @@ from __future__ import annotations
 BASE = "/etc/haproxy"
 
 
-def haproxy_files(services, certificates=(), maps=None, host_certificate=BASE + "/tls/haproxy.pem"):
+def haproxy_files(
+    services, certificates=(), maps=None, check_secrets=None, host_certificate=BASE + "/tls/haproxy.pem"
+):
     """Return the files that the configuration refers to, as C(config_files) takes them.
 
     :arg services: list of services, see the role's argument specification.
     :arg certificates: list of dict(name, certificate, key) that users bring.
     :arg maps: dict of map name to dict of key to value.
+    :arg check_secrets: dict of name to the secret of a check.
     :arg host_certificate: path of the host's own certificate with its key.
     """
     files = [
@@ -31,6 +34,9 @@ def haproxy_files(services, certificates=(), maps=None, host_certificate=BASE + 
             files.append(_text("crt-lists/%s.list" % service["name"], [*paths, host_certificate]))
     for name, entries in sorted((maps or {}).items()):
         files.append(_text("maps/%s.map" % name, ["%s %s" % pair for pair in sorted(entries.items())]))
+    if check_secrets:
+        secrets = _text("checks/secrets.map", ["%s %s" % pair for pair in sorted(check_secrets.items())])
+        files.append(dict(secrets, mode="0600", secret=True))
     return files
 
 

@@ -56,6 +56,24 @@ EVERYTHING = [
             "check": {**TCP, "tls": False},
         },
     },
+    {
+        "name": "cache",
+        "mode": "tcp",
+        "ports": [6379],
+        "backend": {
+            "component": "etcd",
+            "port": 6379,
+            "check": {
+                **TCP,
+                "tls": True,
+                "secret": "cache",
+                "steps": [
+                    {"send": "AUTH monitor {secret}", "expect": "+OK"},
+                    {"send": "INFO replication", "expect": "role:master", "min_recv": 48},
+                ],
+            },
+        },
+    },
     {"name": "spare", "mode": "tcp", "backend": {"component": "extra_group", "port": 2, "check": TCP}},
 ]
 
@@ -110,6 +128,19 @@ def test_postgresql_is_served_by_the_leader_and_read_from_the_replicas(render):
     assert "    use_backend postgresql if { nbsrv(postgresql-ro) lt 1 }" in section(text, "frontend postgresql-ro")
 
 
+def test_redis_is_served_by_the_server_that_says_it_is_the_primary(render):
+    tiers = [{"name": "cache", "components": ["redis"], "count": 3}, TIERS[1]]
+    text = render(platform_tiers=tiers, platform_secrets={"redis/monitor_password": "not to be shown"})
+    lines = section(text, "backend redis")
+    asked = [line.strip() for line in lines if line.startswith("    tcp-check ")]
+    assert asked[0].startswith('tcp-check send-lf "AUTH monitor %[str(redis),map(')
+    assert 'tcp-check expect min-recv 48 string "role:master"' in asked
+    servers = [line for line in lines if line.startswith("    server ")]
+    assert [line.split()[1] for line in servers] == ["cache-1", "cache-2", "cache-3"]
+    assert all(" check-ssl check-sni cache-" in line and " verify required " in line for line in servers)
+    assert "not to be shown" not in text
+
+
 def test_without_postgresql_there_is_nothing_of_it(render):
     text = render(platform_tiers=[TIERS[1]])
     assert "postgresql" not in text
@@ -143,6 +174,8 @@ def test_servers_come_from_groups_and_slots_and_names(render):
 def test_haproxy_finds_it_valid(render, tmp_path, services):
     (tmp_path / "maps").mkdir()
     (tmp_path / "crt-lists").mkdir()
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "secrets.map").write_text("cache 0123\n")
     (tmp_path / "maps" / "hosts.map").write_text("api.example api\n")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]

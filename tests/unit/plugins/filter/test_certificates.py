@@ -67,7 +67,8 @@ def test_files_beside_the_configuration():
         {"name": "raw"},
     ]
     pair = {"name": "shop", "certificate": "CERT\n\n", "key": "KEY"}
-    files = haproxy_files(services, [pair], {"hosts": {"b.example": "api", "a.example": "web"}})
+    maps = {"hosts": {"b.example": "api", "a.example": "web"}}
+    files = haproxy_files(services, [pair], maps, {"cache": "0123"})
     assert files == [
         {"dest": "/etc/haproxy/certificates/shop.pem", "content": "CERT\nKEY\n", "mode": "0600", "secret": True},
         {
@@ -76,4 +77,5 @@ def test_files_beside_the_configuration():
         },
         {"dest": "/etc/haproxy/crt-lists/api.list", "content": "/etc/haproxy/tls/haproxy.pem\n"},
         {"dest": "/etc/haproxy/maps/hosts.map", "content": "a.example web\nb.example api\n"},
+        {"dest": "/etc/haproxy/checks/secrets.map", "content": "cache 0123\n", "mode": "0600", "secret": True},
     ]
