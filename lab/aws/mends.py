@@ -5,10 +5,8 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import threading
-import uuid
 from typing import Any
 
-from moto.dynamodb.models.table import Table
 from moto.ec2.models import ec2_backends, elastic_ip_addresses
 from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models.nat_gateways import NatGatewayBackend
@@ -16,6 +14,7 @@ from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 from moto.route53.models import Route53Backend
 
+from lab.aws import tables
 from lab.aws.call import ACCOUNT, AWSError
 
 PUBLIC_NETWORK = ipaddress.ip_network("54.214.0.0/16")
@@ -40,7 +39,6 @@ _MOTO: dict[str, Any] = {
     "delete_interface": nics.NetworkInterfaceBackend.delete_network_interface,
     "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
     "describe_nat_gateways": NatGatewayBackend.describe_nat_gateways,
-    "describe_table": Table.describe,
 }
 
 
@@ -136,13 +134,6 @@ def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
     return zone
 
 
-def _describe_table(self: Any, base_key: str = "TableDescription") -> dict[str, Any]:
-    """moto's tables have no identifier, which community.aws.dynamodb_table reads."""
-    result = _MOTO["describe_table"](self, base_key)
-    result[base_key]["TableId"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.table_arn}/{self.created_at}"))
-    return result
-
-
 def install() -> None:
     """Replace moto's functions and methods."""
     EC2_PREFIX_TO_RESOURCE.update(RESOURCE_TYPES)
@@ -157,4 +148,4 @@ def install() -> None:
     NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
     NatGatewayBackend.describe_nat_gateways = _describe_nat_gateways
     Route53Backend.create_hosted_zone = _create_hosted_zone
-    Table.describe = _describe_table
+    tables.install()

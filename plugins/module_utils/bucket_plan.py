@@ -451,7 +451,8 @@ def plan(have, want):
         for name in want:
             before, after = have.get(name, NEW)[aspect], want[name][aspect]
             if not same(aspect, before, after):
-                steps.append({"bucket": name, "aspect": aspect, "before": before, "after": after})
+                shown = before if name in have else None
+                steps.append({"bucket": name, "aspect": aspect, "before": shown, "after": after})
     return steps
 
 
