@@ -137,6 +137,9 @@ class Front:
         if what == ("DELETE", "calls", 1):
             self.state.calls.clear()
             return 200, {}
+        if what == ("PUT", "public_keys", 1):
+            monitoring.set_public_keys(document)
+            return 200, {}
         if parts[:1] == ["faults"]:
             return self._faults(method, document)
         with self.locks["ec2"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,8 @@ PAGE = 50
 MANAGEMENT = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}
 # What PutMetricAlarm fills in; DescribeAlarms shows it. Source: CloudWatch API Reference, PutMetricAlarm.
 DEFAULTS = {"ActionsEnabled": True, "OKActions": [], "AlarmActions": [], "InsufficientDataActions": []}
-# Public keys that ListPublicKeys shows, by region; whoever signs digests in the lab adds them.
-PUBLIC_KEYS: dict[str, list[dict[str, Any]]] = {}
+# Public keys that ListPublicKeys shows: DER by region and fingerprint. PUT /_lab/public_keys sets them, in base 64.
+PUBLIC_KEYS: dict[str, dict[str, bytes]] = {}
 
 
 def _put(call: Call, kind: str) -> dict[str, Any]:
@@ -278,4 +279,11 @@ def get_insights(call: Call, _front: Any) -> dict[str, Any]:
 
 @handler("cloudtrail", "ListPublicKeys")
 def public_keys(call: Call, _front: Any) -> dict[str, Any]:
-    return {"PublicKeyList": PUBLIC_KEYS.get(call.region, [])}
+    held = PUBLIC_KEYS.get(call.region, {})
+    return {"PublicKeyList": [{"Fingerprint": name, "Value": held[name]} for name in sorted(held)]}
+
+
+def set_public_keys(document: dict[str, dict[str, str]]) -> None:
+    """Replace the public keys of the regions that the document names. Raises ValueError."""
+    for region, keys in document.items():
+        PUBLIC_KEYS[region] = {name: base64.b64decode(value, validate=True) for name, value in keys.items()}

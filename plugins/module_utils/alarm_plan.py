@@ -33,7 +33,7 @@ MAX_DELETE = 100
 MAX_WIDGETS, WIDGETS_IN_ROW, WIDGET_WIDTH, WIDGET_HEIGHT = 500, 3, 8, 6
 DASHBOARD = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 METRIC_ID = re.compile(r"[a-z][a-zA-Z0-9_]*\Z")
-ARN = re.compile(r"arn:aws[a-z-]*:([a-z0-9-]+):([a-z0-9-]*):(\d*):(.+)\Z")
+ARN = re.compile(r"arn:aws[a-z-]*:([a-z0-9-]+):([a-z0-9-]*):([a-z0-9]*):(.+)\Z")
 #: PutMetricAlarm and PutCompositeAlarm, AlarmActions: the services that can be told.
 ACTION_SERVICES = ("sns", "automate", "autoscaling", "swf", "ssm", "ssm-incidents", "lambda", "aiops")
 COMPOSITE_SERVICES = ("sns", "ssm", "ssm-incidents", "lambda", "aiops")

@@ -90,6 +90,7 @@ WORKERS = 8
 NEXT = (
     ("NextToken", "NextToken"),
     ("nextToken", "nextToken"),
+    ("NextContinuationToken", "ContinuationToken"),
     ("NextMarker", "Marker"),
     ("Marker", "Marker"),
     ("NextRecordName", "StartRecordName"),

@@ -269,7 +269,7 @@ def dashboard_body(call: Call) -> Refusal:
     if len(widgets) > MAX_WIDGETS:
         return {"what": f"at most {MAX_WIDGETS} widgets are allowed"}
     wrong = next((w for w in widgets if not isinstance(w.get("properties"), dict) or not w.get("type")), None)
-    return {"what": "a widget has no type or properties"} if wrong else None
+    return None if wrong is None else {"what": "a widget has no type or properties"}
 
 
 @rule(
