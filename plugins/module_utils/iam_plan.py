@@ -865,10 +865,12 @@ def _document_section(title, was, shall):
         return title, [], [], True
     same = was is not None and shall is not None and iam_policy.equal(was, shall)
     try:
-        rows = iam_policy.aligned(iam_policy.parse(was) if was else None, iam_policy.parse(shall) if shall else None)
+        parsed = [iam_policy.parse(text) if text else None for text in (was, shall)]
+        rows = iam_policy.aligned(*parsed)
     except (iam_policy.BadDocument, AttributeError, TypeError):
-        rows = ([str(was)], iam_policy.aligned(None, iam_policy.parse(shall))[1] if shall else [])
-    versions = [(iam_policy.parse(entry).get("Version") if isinstance(entry, dict) else "") for entry in (was, shall)]
-    if not same and versions[0] != versions[1]:
-        rows = tuple([f"Version {version}", *part] if version else part for version, part in zip(versions, rows))  # noqa: B905
+        parsed = [{}, shall]
+        rows = ([str(was)], iam_policy.aligned(None, shall)[1] if shall else [])
+    versions = [(text or {}).get("Version") for text in parsed]
+    if versions[0] != versions[1]:
+        rows = [[f"Version {version}", *part] if version else part for version, part in zip(versions, rows)]  # noqa: B905
     return title, rows[0], rows[1], same
