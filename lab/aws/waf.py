@@ -226,10 +226,11 @@ def _resource(arn: str) -> None:
         raise _error(rules.INVALID, rules.FORMAT.format(field="RESOURCE_ARN", parameter=arn))
     if service != "elasticloadbalancing":
         return
-    if ":loadbalancer/app/" not in arn:
-        raise _error(rules.INVALID, rules.FORMAT.format(field="RESOURCE_ARN", parameter=arn))
-    if arn not in elbv2_backends[ACCOUNT][arn.split(":")[3]].load_balancers:
+    balancer = elbv2_backends[ACCOUNT][arn.split(":")[3]].load_balancers.get(arn)
+    if balancer is None:
         raise _missing()
+    if balancer.type != "application":  # moto's network load balancers have the same form of ARN
+        raise _error(rules.INVALID, rules.FORMAT.format(field="RESOURCE_ARN", parameter=arn))
 
 
 @handler("wafv2", "AssociateWebACL")
