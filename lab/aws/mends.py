@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import json
 import threading
 from typing import Any
 
@@ -12,7 +13,9 @@ from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
+from moto.iam.access_control import IAMPolicy
 from moto.route53.models import Route53Backend
+from moto.s3.models import FakeBucket
 
 from lab.aws import tables
 from lab.aws.call import ACCOUNT, AWSError
@@ -39,6 +42,7 @@ _MOTO: dict[str, Any] = {
     "delete_interface": nics.NetworkInterfaceBackend.delete_network_interface,
     "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
     "describe_nat_gateways": NatGatewayBackend.describe_nat_gateways,
+    "get_permission": FakeBucket.get_permission,
 }
 
 
@@ -134,6 +138,20 @@ def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
     return zone
 
 
+def _get_permission(self: Any, action: str, resource: str) -> Any:
+    """Judge by the bucket's policy without statements about requests without TLS: moto reads no conditions."""
+    whole = self.policy
+    if whole is None:
+        return _MOTO["get_permission"](self, action, resource)
+    document = json.loads(whole)
+    document["Statement"] = [
+        statement
+        for statement in document["Statement"]
+        if (statement.get("Condition") or {}).get("Bool", {}).get("aws:SecureTransport") != "false"
+    ]
+    return IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
+
+
 def install() -> None:
     """Replace moto's functions and methods."""
     EC2_PREFIX_TO_RESOURCE.update(RESOURCE_TYPES)
@@ -145,6 +163,7 @@ def install() -> None:
     nics.NetworkInterfaceBackend.create_network_interface = _create_interface
     nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
     SecurityGroupRule.__init__ = _rule_init
+    FakeBucket.get_permission = _get_permission
     NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
     NatGatewayBackend.describe_nat_gateways = _describe_nat_gateways
     Route53Backend.create_hosted_zone = _create_hosted_zone
