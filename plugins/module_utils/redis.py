@@ -371,7 +371,7 @@ def _plain(value):
 
 
 def _limits(text):
-    words = text.split()
+    words = ["slave" if word == "replica" else word for word in text.split()]
     return [(words[i], *(size(word) for word in words[i + 1 : i + 4])) for i in range(0, len(words) - 3, 4)]
 
 

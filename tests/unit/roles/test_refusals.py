@@ -1,4 +1,4 @@
-"""Bad input of roles etcd and postgresql: each with one plain sentence, before any host is asked."""
+"""Bad input of roles etcd, postgresql and redis: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOTS = ["database-1", "database-2", "database-3"]
-MEMBERS = ("etcd_members", "postgresql_members")
+ROLES = ("etcd", "postgresql", "redis")
+MEMBERS = ("etcd_members", "postgresql_members", "redis_members")
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
     "platform_network": {"cidr": "10.20.0.0/16"},
     "platform_secrets": {
-        f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")
+        **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")},
+        **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
     "postgresql_etcd_members": SLOTS,
+    "redis_members": SLOTS,
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -63,6 +66,23 @@ BAD = {
     ),
     "fixed-parameter": ("postgresql", {"postgresql_parameters": {"ssl": "off"}}, "postgresql_parameters sets ssl"),
     "dcs": ("postgresql", {"postgresql_dcs": {"ttl": 30}}, "postgresql_dcs sets ttl"),
+    "even-sentinels": ("redis", {"redis_members": [*SLOTS, "database-4"]}, "redis_members has 4 members"),
+    "two-sentinels": ("redis", {"redis_members": ["database-1", "database-2"]}, "give an odd number, 3 or more"),
+    "beside-postgresql": (
+        "redis",
+        {"platform_tiers": [{"name": "database", "components": ["postgresql", "redis"], "count": 3}]},
+        "Redis wants vm.overcommit_memory 1 and PostgreSQL 2",
+    ),
+    "too-much-memory": ("redis", {"redis_maxmemory_mib": 1800}, "but the host has 2048 MiB"),
+    "unknown-flavor": ("redis", {"redis_flavor": "keydb"}, "redis_flavor"),
+    "unknown-durability": ("redis", {"redis_durability": "none"}, "redis_durability"),
+    "role-in-config": ("redis", {"redis_config": {"replicaof": "a 1"}}, "redis_config sets replicaof"),
+    "system-user": ("redis", {"redis_users": [{"name": "admin", "password": "p" * 16}]}, "keeps for itself"),
+    "user-twice": (
+        "redis",
+        {"redis_users": [{"name": "web", "password": "p" * 16}, {"name": "web", "password": "q" * 16}]},
+        "redis_users names a user twice",
+    ),
 }
 
 
@@ -78,7 +98,7 @@ def variables(host, change=()):
 
 def preflight(path, role, hosts):
     """Check one role for hosts with their variables, all in one run; return the exit code and what it says."""
-    groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ("etcd", "postgresql")}
+    groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ROLES}
     (path / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts, "children": groups}}))
     task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": [role]}, "run_once": True}
     play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
@@ -103,7 +123,7 @@ def preflight(path, role, hosts):
 def faults(tmp_path_factory):
     """What is said about each fault; a fault is a host of that name."""
     said = {}
-    for role in ("etcd", "postgresql"):
+    for role in ROLES:
         hosts = {name: variables(name, change) for name, (owner, change, _) in BAD.items() if owner == role}
         code, text = preflight(tmp_path_factory.mktemp(role), role, hosts)
         assert code != 0
@@ -113,7 +133,7 @@ def faults(tmp_path_factory):
     return said
 
 
-@pytest.mark.parametrize("role", ["etcd", "postgresql"])
+@pytest.mark.parametrize("role", ROLES)
 def test_good_input_is_accepted(tmp_path, role):
     code, text = preflight(tmp_path, role, {"database-1": variables("database-1")})
     assert code == 0, text
