@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from lab.aws import waf as front_waf
 from lab.aws.rules import wafv2 as front_rules
+from tests.integration import docs_example
 from tests.integration.front_client import REGION
 
 LOG = f"arn:aws:logs:{REGION}:123456789012:log-group:aws-waf-logs-api"
@@ -456,3 +457,20 @@ def test_the_front_knows_every_kind_of_statement():
     statements = set(front_rules.BASE) | {"ByteMatchStatement", "RateBasedStatement", *front_rules.GROUPS}
     assert len(statements) == 13
     assert set(front_waf.KINDS) == {"WebACL", "IPSet", "RegexPatternSet", "RuleGroup"}
+
+
+def test_the_page_runs_as_it_stands(front, tmp_path):
+    output = docs_example.run_page(front, tmp_path, "waf.md", "aws_edge.yml")
+    assert "There is nothing to make" not in output
+    stopping = docs_example.run(front, tmp_path, docs_example.ROOT / "playbooks/aws_edge.yml", "--check", "--diff",
+                                "-e", '{"aws_edge_count_only": false}')  # fmt: skip
+    assert stopping[0] == 1
+    assert "web ACL trading-edge, rule partners-only" in stopping[1]
+
+
+def test_a_direct_edge_gets_nothing(front, tmp_path):
+    docs_example.inventory(tmp_path, {})
+    front.forget_calls()
+    changed, output = docs_example.run(front, tmp_path, docs_example.ROOT / "playbooks/aws_edge.yml")
+    assert "The layout of the edge is direct" in output
+    assert not [name for name in front.calls() if name.startswith("wafv2.")]
