@@ -117,4 +117,4 @@ def instance_topology(call: Call, _front: Any) -> dict[str, Any]:
     }
 
 
-from lab.aws import dns  # noqa: E402, F401 (adds Route 53's handlers)
+from lab.aws import buckets, dns  # noqa: E402, F401 (they add the handlers of S3 and Route 53)

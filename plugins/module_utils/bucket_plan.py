@@ -116,6 +116,8 @@ def _rule_faults(rule):
         yield "does nothing; give expire_days, expire_noncurrent_days, abort_multipart_days or transitions"
     if any(value is not None and value < 1 for value in days):
         yield "has days below 1"
+    if rule["keep_noncurrent"] and not rule["expire_noncurrent_days"]:
+        yield "has keep_noncurrent, which needs expire_noncurrent_days"
     if rule["expire_days"] and rule["expired_delete_markers"]:
         yield "has expire_days and expired_delete_markers; S3 takes one of them in a rule"
     for move in moves:

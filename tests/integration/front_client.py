@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 
 from lab.paths import Lab
@@ -77,7 +78,7 @@ class Front:
 
     def writes(self):
         """The calls since the last C(forget_calls) that were not reads."""
-        reads = ("Describe", "Get", "List")
+        reads = ("Describe", "Get", "Head", "List")
         return [name for name in self.calls() if not name.split(".")[1].startswith(reads)]
 
     def faults(self, **faults):
@@ -93,3 +94,10 @@ class Front:
         self.process.terminate()
         self.process.wait()
         self.log.close()
+
+
+def parameters(module, given):
+    """The parameters of a module as it would get them: checked and with their defaults."""
+    result = ArgumentSpecValidator(module.argument_spec()).validate(given)
+    assert not result.error_messages, result.error_messages
+    return result.validated_parameters
