@@ -95,6 +95,10 @@ STANDBY_PARAMETERS = frozenset(
 )
 
 
+#: What Patroni calls a member that copies the leader's data.
+CLONING = "creating replica"
+
+
 class PatroniError(Exception):
     """One request failed; the text says which address and why."""
 

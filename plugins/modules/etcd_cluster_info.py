@@ -116,7 +116,7 @@ quorum:
   returned: always
   type: bool
 undescribed:
-  description: Members that the cluster lists and O(members) does not name, with the reason; the module warns of them, too.
+  description: Members that the cluster lists and O(members) does not name, with the reason. The module warns of them.
   returned: always
   type: dict
 leader:

@@ -51,6 +51,10 @@ options:
     description: Seconds to wait for what O(require) says before the module fails.
     type: int
     default: 0
+  clone_wait:
+    description: Seconds to wait besides while this member copies the leader's data.
+    type: int
+    default: 0
   ca_file:
     description: Certificates to trust.
     type: path
@@ -147,8 +151,11 @@ def read(params):
 def wait_until(params):
     """Read again each second until O(require) is met; return the last answer and what is missing."""
     end = time.monotonic() + params["wait"]
+    last = end + params["clone_wait"]
     while True:
         cluster = read(params)
+        if cluster["members"].get(params["name"], {}).get("state") == patroni.CLONING:
+            end = min(time.monotonic() + params["wait"], last)
         sentence = patroni.missing(cluster, params["name"], params["require"], params["synchronous"])
         if not sentence or time.monotonic() >= end:
             return cluster, sentence
@@ -167,6 +174,7 @@ def main():
             },
             "synchronous": {"type": "bool", "default": True},
             "wait": {"type": "int", "default": 0},
+            "clone_wait": {"type": "int", "default": 0},
             "ca_file": {"type": "path", "required": True},
             "cert_file": {"type": "path", "required": True},
             "key_file": {"type": "path", "required": True, "no_log": False},

@@ -64,7 +64,7 @@ def test_switchover_in_check_mode_asks_nobody_and_fails_nowhere(tmp_path):
 
 
 def test_new_authorities_make_a_restart_of_patroni_pending():
-    (task,) = tasks("service.yml", "See what runs and what is older than its files")
+    (task,) = tasks("units.yml", "See what runs and what is older than its files")
     files = {unit["name"]: unit["files"] for unit in task["selfhosted.ec2.pending_restarts"]["units"]}
     assert "{{ __postgresql_ca }}" in files["patroni"]
 
@@ -196,3 +196,28 @@ def test_a_reload_that_an_interrupted_run_lost_is_taken_up(tmp_path, due):
     assert [name for name in ("Patroni", "PgBouncer") if f"{name} reloads" in text] == [
         {"patroni": "Patroni", "pgbouncer": "PgBouncer"}[unit] for unit in due
     ]
+
+
+@pytest.mark.parametrize(
+    ("pending", "members", "restarted"),
+    [
+        (["pgbouncer"], [], ["pgbouncer"]),
+        (["patroni"], [], ["patroni"]),
+        ([], ["database-1"], ["patroni"]),
+        (["pgbouncer"], ["database-2"], ["pgbouncer"]),
+        (["patroni", "pgbouncer"], [], ["patroni", "pgbouncer"]),
+        (None, [], ["patroni", "pgbouncer"]),
+    ],
+)
+def test_only_what_waits_is_restarted(tmp_path, pending, members, restarted):
+    """A change of PgBouncer alone leaves PostgreSQL running."""
+    found = yaml.safe_load((ROOT / "roles" / "postgresql" / "vars" / "main.yml").read_text())["__postgresql_restarts"]
+    variables = {
+        "__postgresql_name": "database-1",
+        "__postgresql_restarts": found,
+        "__postgresql_cluster": {"pending_restart": members},
+        **({} if pending is None else {"__postgresql_units": {"pending": pending}}),
+    }
+    step = {"ansible.builtin.assert": {"that": f"__postgresql_restarts == {restarted}"}}
+    code, said = play(tmp_path, [step], {"database-1": variables})
+    assert code == 0, said
