@@ -134,7 +134,7 @@ def desired(params, shapes, faults):
         "scope": params["scope"],
         "keep": params["by_hand"] == "keep",
         "acl": acl,
-        "ip_set": _ip_sets(params["ip_sets"], faults),
+        "ip_set": _ip_sets(params["ip_sets"], shapes, faults),
         "regex_set": _regex_sets(params["regex_sets"], shapes, faults),
         "rule_group": groups,
         "logging": _logging(params["logging"], shapes, faults),
@@ -151,7 +151,7 @@ def _acl(params, shapes, faults):
     form = shapes["UpdateWebACLRequest"]
     settings = {name: member for name, member in form.members.items() if name not in IDENTITY}
     result = {
-        "Description": params["description"] or None,
+        "Description": _description(params, shapes, where, faults),
         "DefaultAction": to_api(form.members["DefaultAction"], params["default_action"], f"{where}, default", faults),
         "VisibilityConfig": to_api(
             form.members["VisibilityConfig"],
@@ -185,7 +185,7 @@ def _group(entry, shapes, faults):
     form = shapes["UpdateRuleGroupRequest"].members
     bodies = entry["custom_response_bodies"]
     result = {
-        "Description": entry["description"] or None,
+        "Description": _description(entry, shapes, where, faults),
         "Capacity": entry["capacity"],
         "VisibilityConfig": visibility(entry["name"]),
         "CustomResponseBodies": bodies
@@ -200,14 +200,21 @@ def _once(name, known, what, faults):
         faults.append(f"The {what} {name} is there twice.")
 
 
-def _ip_sets(entries, faults):
+def _description(entry, shapes, where, faults):
+    if not entry["description"]:
+        return None
+    shape = shapes["UpdateWebACLRequest"].members["Description"]
+    return to_api(shape, entry["description"], f"{where}, description", faults)
+
+
+def _ip_sets(entries, shapes, faults):
     result = {}
     for entry in entries:
         _once(entry["name"], result, "IP set", faults)
         addresses = entry["addresses"]
         version = entry["version"] or ("IPV6" if ":" in "".join(map(str, (addresses or [])[:1])) else "IPV4")
         result[entry["name"]] = {
-            "Description": entry["description"] or None,
+            "Description": _description(entry, shapes, f"The IP set {entry['name']}", faults),
             "IPAddressVersion": version,
             "Addresses": None if addresses is None else list(dict.fromkeys(map(str, addresses))),
         }
@@ -220,7 +227,10 @@ def _regex_sets(entries, shapes, faults):
         _once(entry["name"], result, "regex set", faults)
         where = f"The regex set {entry['name']}"
         patterns = [to_api(shapes["Regex"], pattern, where, faults) for pattern in entry["patterns"]]
-        result[entry["name"]] = {"Description": entry["description"] or None, "RegularExpressionList": patterns}
+        result[entry["name"]] = {
+            "Description": _description(entry, shapes, where, faults),
+            "RegularExpressionList": patterns,
+        }
     return result
 
 

@@ -554,7 +554,7 @@ def argument_spec():
         "custom_response_bodies": {"type": "dict"},
         "captcha_config": {"type": "dict"},
         "challenge_config": {"type": "dict"},
-        "token_domains": texts,
+        "token_domains": {**texts, "no_log": False},
         "association_config": {"type": "dict"},
         "data_protection_config": {"type": "dict"},
         "visibility_config": {"type": "dict"},

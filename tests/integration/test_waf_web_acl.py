@@ -474,3 +474,10 @@ def test_a_direct_edge_gets_nothing(front, tmp_path):
     changed, output = docs_example.run(front, tmp_path, docs_example.ROOT / "playbooks/aws_edge.yml")
     assert "The layout of the edge is direct" in output
     assert not [name for name in front.calls() if name.startswith("wafv2.")]
+
+
+def test_an_edge_with_another_way_in_is_refused(front, tmp_path):
+    tier = {"name": "edge", "components": ["haproxy"], "count": 2, "public_address": True, "instance_type": "t3.small"}
+    docs_example.inventory(tmp_path, {"platform_edge": "alb", "platform_tiers": [{**tier, "volumes": []}]})
+    with pytest.raises(AssertionError, match="The tier edge has public addresses, which lead past the web ACL"):
+        docs_example.run(front, tmp_path, docs_example.ROOT / "playbooks/aws_edge.yml")

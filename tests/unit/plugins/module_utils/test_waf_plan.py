@@ -356,6 +356,7 @@ REFUSED = {
              "which custom_response_bodies does not have"),
     "search": (one({"byte_match": {"search_string": "x" * 201, "field_to_match": "method",
                                                          "positional_constraint": "EXACTLY"}}), "has 201 bytes"),
+    "description": ({"description": "what (for)?"}, "description is 'what (for)?'; it must match"),
     "patterns": ({"regex_sets": [{"name": "r", "patterns": ["x"] * 11}]}, "has 11 patterns"),
     "NLB": ({"resources": [ALB.replace("/app/", "/net/")]}, "only an Application Load Balancer can"),
     "distribution": ({"resources": ["arn:aws:cloudfront::123456789012:distribution/E1"]}, "needs the scope CLOUDFRONT"),
