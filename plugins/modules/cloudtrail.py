@@ -245,11 +245,16 @@ def read_insights(cloudtrail, name):
     return [entry["InsightType"] for entry in answer.get("InsightSelectors") or []]
 
 
-def key_arn(connection, key):
-    """Return the ARN of a KMS key given by ARN, id or alias."""
+def key_arn(connection, key, check_mode):
+    """Return the ARN of a KMS key given by ARN, id or alias; in check mode it may still have to be made."""
     if not key or ":key/" in key:
         return key
-    return connection.client("kms").call("describe_key", KeyId=key)["KeyMetadata"]["Arn"]
+    try:
+        return connection.client("kms").call("describe_key", KeyId=key)["KeyMetadata"]["Arn"]
+    except aws.AwsError as error:
+        if check_mode and error.code == "NotFoundException":
+            return key
+        raise
 
 
 def send(cloudtrail, step, seconds):
@@ -282,7 +287,7 @@ def manage(params, connection, check_mode):
         raise aws.AwsError(" ".join(found))
     cloudtrail = connection.client("cloudtrail")
     have = read(cloudtrail, params["name"])
-    params = {**params, "kms_key_id": key_arn(connection, params["kms_key_id"])}
+    params = {**params, "kms_key_id": key_arn(connection, params["kms_key_id"], check_mode)}
     steps = trail_plan.plan(params, have)
     arn = have["trail"]["TrailARN"] if have else ""
     if not check_mode:

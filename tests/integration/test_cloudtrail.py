@@ -14,6 +14,7 @@ from ansible_collections.selfhosted.ec2.plugins.modules import cloudtrail, cloud
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.integration import docs_example
 from tests.integration.module_call import options
 from tests.unit.plugins.module_utils import test_trail as digests
 
@@ -237,3 +238,10 @@ def test_a_trail_without_digests_is_late_but_for_a_new_one(front, trail):
     assert "newest digest is missing" in ask(now + timedelta(hours=3))[0]
     with pytest.raises(aws.AwsError, match="There is no trail nobody"):
         cloudtrail_info.manage(options(cloudtrail_info, name="nobody"), front.connection(), now)
+
+
+def test_the_page_of_docs_runs(front, tmp_path):
+    front.faults()
+    docs_example.run_page(front, tmp_path / "audit", "audit.md", "aws_audit.yml")
+    trails = front.client("cloudtrail").describe_trails(trailNameList=["trading-audit"])["trailList"]
+    assert trails[0]["IsMultiRegionTrail"] is True
