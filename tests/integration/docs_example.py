@@ -67,12 +67,18 @@ def play_of(tasks: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run(front: Front, directory: Path, playbook: Path | str, *arguments: str) -> tuple[int, str]:
-    """Run a playbook with the inventory of the directory; return how many tasks changed something, and the output."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(directory / "hosts.yml"), *arguments]
+def run(front: Front, directory: Path, *arguments: Path | str) -> tuple[int, str]:
+    """Run playbooks with the inventory of the directory; return how many tasks changed something, and the output."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(directory / "hosts.yml")]
     environment = {**front.environment, "ANSIBLE_LOCALHOST_WARNING": "0"}
     done = subprocess.run(
-        [*command, str(playbook)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
@@ -88,9 +94,9 @@ def inventory(directory: Path, variables: dict[str, Any]) -> None:
 
 
 def run_page(front: Front, directory: Path, name: str, playbook: str = "") -> str:
-    """Run all that docs/<name> shows, then playbooks/<playbook>, each twice: the second time nothing changes.
+    """Run all that docs/<name> shows, then playbooks/<playbook>, twice: the second time nothing changes.
 
-    Returns the output of the first run of the last one.
+    Returns the output of the first run. One command runs all of them, since each start of Ansible takes seconds.
     """
     page = read(name)
     inventory(directory, page.variables)
@@ -101,10 +107,8 @@ def run_page(front: Front, directory: Path, name: str, playbook: str = "") -> st
         paths.append(path)
     if playbook:
         paths.append(ROOT / "playbooks" / playbook)
-    first = ""
-    for path in paths:
-        changed, first = run(front, directory, path)
-        assert changed, f"{path.name} changed nothing:\n{first}"
-        again, output = run(front, directory, path)
-        assert again == 0, f"{path.name} changed something once more:\n{output}"
+    changed, first = run(front, directory, *paths)
+    assert changed, f"What docs/{name} shows changed nothing:\n{first}"
+    again, output = run(front, directory, *paths)
+    assert again == 0, f"What docs/{name} shows changed something once more:\n{output}"
     return first
