@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 from ansible_collections.selfhosted.ec2.plugins.modules import cloudwatch_alarms, cloudwatch_log_groups
 from botocore.exceptions import ClientError
 
+from tests.integration import docs_example
 from tests.integration.module_call import options
 
 SNS = "arn:aws:sns:eu-west-1:123456789012:oncall"
@@ -346,3 +348,23 @@ def test_the_front_refuses_what_cloudwatch_logs_refuses(front):
     assert refused(logs.associate_kms_key, logGroupName="/front/b", kmsKeyId=key)[0] == "ResourceNotFoundException"
     arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/front/b"
     assert refused(logs.tag_resource, resourceArn=arn, tags={"a": "b"})[0] == "ResourceNotFoundException"
+
+
+def test_the_page_of_docs_runs(front, tmp_path, monkeypatch):
+    front.faults()
+    write = docs_example.inventory
+
+    def with_hosts(directory, variables):
+        write(directory, variables)
+        path = directory / "hosts.yml"
+        content = yaml.safe_load(path.read_text())
+        hosts = {f"edge-{number}": {"ec2_instance_id": f"i-{number}"} for number in (1, 2)}
+        path.write_text(yaml.safe_dump({"all": {**content["all"], "hosts": hosts}}))
+
+    monkeypatch.setattr(docs_example, "inventory", with_hosts)
+    docs_example.run_page(front, tmp_path / "alarms", "alarms.md", "aws_alarms.yml")
+    found = described(front, "trading-watch-")
+    assert {"edge-1-system", "edge-2-credits", "edge-degraded", "heartbeat", "backup-postgresql", "blind"} <= {
+        name.removeprefix("trading-watch-") for name in found
+    }
+    assert len(described(front, "trade-api-")) == 2
