@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 from ansible_collections.selfhosted.ec2.plugins.modules import route53_health_checks, route53_records, route53_zone
 from botocore.exceptions import ClientError
@@ -384,5 +385,18 @@ def test_the_front_refuses_what_route_53_refuses(dns, vpcs):
 def test_the_page_about_dns_is_right(front, tmp_path):
     output = docs_example.run_page(front, tmp_path / "page", "dns.md", "aws_dns.yml")
     assert "trading.example" in output
-    found = {z["Name"] for z in front.client("route53").list_hosted_zones()["HostedZones"]}
-    assert {"trading.example.", "games.example."} <= found
+    boto = front.client("route53")
+    zones = {z["Name"]: z["Id"] for z in boto.list_hosted_zones()["HostedZones"]}
+    assert {"trading.example.", "games.example."} <= set(zones)
+    play = tmp_path / "page" / "health.yml"
+    role = {"name": "selfhosted.ec2.aws_dns", "tasks_from": "health"}
+    play.write_text(yaml.safe_dump([docs_example.play_of([{"name": "Health", "include_role": role}])]))
+    assert docs_example.run(front, tmp_path / "page", play)[0] == 0
+    records = boto.list_resource_record_sets(HostedZoneId=zones["trading.example."])["ResourceRecordSets"]
+    lost = next(record for record in records if record["Name"] == "docs.trading.example.")
+    change = {"Changes": [{"Action": "DELETE", "ResourceRecordSet": lost}]}
+    boto.change_resource_record_sets(HostedZoneId=zones["trading.example."], ChangeBatch=change)
+    with pytest.raises(AssertionError) as caught:
+        docs_example.run(front, tmp_path / "page", play)
+    output = " ".join(str(caught.value).split())
+    assert "DNS is not as described, run the playbook aws_dns: CREATE docs.trading.example. 300 CNAME" in output
