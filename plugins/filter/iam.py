@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 #: Name of the inline policy of a role, and of that of its group.
-OWN, TAKE = "own", "take-role"
+OWN = "own"
+TAKE = "take-role"
 VERSION = "2012-10-17"
 
 
