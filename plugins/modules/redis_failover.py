@@ -86,6 +86,32 @@ def await_state(cluster, params, require):
         time.sleep(0.5)
 
 
+class Link:
+    """A connection to a member's server that is made anew when a Sentinel has cut it off, as it does in a failover."""
+
+    def __init__(self, cluster, name):
+        self._cluster, self._name = cluster, name
+        self._client = cluster.server(name)
+
+    def call(self, *words):
+        """Return the answer to one command that does no harm when it is sent twice.
+
+        :raises redis.RedisError: the server refuses, or does not answer twice in a row.
+        """
+        try:
+            return self._client.call(*words)
+        except redis.Refused:
+            raise
+        except redis.RedisError:
+            self.close()
+            self._client = self._cluster.server(self._name)
+            return self._client.call(*words)
+
+    def close(self):
+        """Close the connection."""
+        self._client.close()
+
+
 def await_offset(primary, replicas, end):
     """Wait until a replica has all that the primary has; True when one does."""
     wanted = int(redis.parse_info(primary.call("INFO", "replication"))["master_repl_offset"])
@@ -110,21 +136,20 @@ def await_promotion(replicas, end):
 def move(cluster, params, before):
     """Move the primary; return the seconds for which writes were held back.
 
-    :raises redis.RedisError: the Sentinel refuses, or no replica was promoted in time.
+    :raises redis.RedisError: the Sentinel refuses, or no replica has all writes in time.
     """
     with contextlib.ExitStack() as stack:
-        primary = stack.enter_context(cluster.server(before))
-        others = [name for name in cluster.members if name != before]
-        replicas = {name: stack.enter_context(cluster.server(name)) for name in others}
+        links = {name: stack.enter_context(contextlib.closing(Link(cluster, name))) for name in cluster.members}
         sentinel = stack.enter_context(cluster.sentinel(params["name"]))
+        primary = links.pop(before)
         started = time.monotonic()
         end = started + PAUSE_MS / 1000 - 0.5
         primary.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
         try:
-            if not await_offset(primary, replicas, end):
+            if not await_offset(primary, links, end):
                 raise redis.RedisError("no replica has all writes of the primary in time")
             sentinel.call("SENTINEL", "FAILOVER", params["service"])
-            promoted = await_promotion(replicas, end)
+            promoted = await_promotion(links, end)
             if promoted:
                 primary.call("REPLICAOF", cluster.members[promoted], params["port"])
         finally:
