@@ -43,6 +43,11 @@ TRANSIENT_CODES = frozenset((
 TRANSIENT_STATUS = frozenset((500, 502, 503, 504))
 TRANSIENT_TRIES = 4
 
+#: Another change of the same thing is under way and this one was not begun, so any call may be made again.
+#: Source: S3 API Reference, Error responses; IAM API Reference, error tables.
+BUSY_CODES = frozenset(("ConcurrentModification", "EntityTemporarilyUnmodifiable", "OperationAborted"))
+BUSY_TRIES = 8
+
 CREDENTIAL_CODES = frozenset((
     "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
     "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException", "IncompleteSignature",
@@ -90,6 +95,8 @@ WORKERS = 8
 NEXT = (
     ("NextToken", "NextToken"),
     ("nextToken", "nextToken"),
+    ("NextContinuationToken", "ContinuationToken"),
+    ("ContinuationToken", "ContinuationToken"),
     ("NextContinuationToken", "ContinuationToken"),
     ("NextMarker", "Marker"),
     ("Marker", "Marker"),
@@ -377,7 +384,7 @@ class Client:
             parameters = {**parameters, **following}
 
     def _may_retry(self, error, operation, parameters, tries):
-        if self._throttled(error):
+        if self._throttled(error) or (error_code(error) in BUSY_CODES and tries < BUSY_TRIES):
             return True
         if tries >= TRANSIENT_TRIES or not is_transient(error):
             return False

@@ -127,3 +127,22 @@ def test_names_of_the_description_are_known_before_there_is_a_host(play, invento
     assert code == 2 and "platform_domian is set" in output and "did you mean platform_domain? [localhost]" in output
     inventory.write_text("all: {vars: {platform_name: trading, alpha_prot: 1}}")
     assert play([task], hosts="localhost")[0] == 0
+
+
+def test_a_play_of_localhost_checks_the_roles_that_speak_to_aws(play, inventory):
+    wrong = "aws_object_storage_log_days: 0, aws_object_storage_buckts: [], postgresql_prt: 1"
+    inventory.write_text(f"all: {{vars: {{platform_name: trading, platform_region: eu-west-1, {wrong}}}}}")
+    code, output = play([{"name": "Check", "selfhosted.ec2.preflight": {}}], hosts="localhost")
+    assert code == 2
+    assert "aws_object_storage_log_days is 0; give 1 day or more. [localhost]" in output
+    assert "aws_object_storage_buckts is set" in output and "did you mean aws_object_storage_buckets?" in output
+    assert "postgresql_prt is set" in output
+
+
+def test_a_role_that_speaks_to_aws_is_played_on_localhost_only(check, roles):
+    tasks = roles / "aws_beta" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "main.yml").write_text("[]")
+    code, output = check(wanted=["aws_beta"])
+    assert code == 2
+    assert "Role aws_beta would be played on a host that is not in its group localhost" in output

@@ -180,6 +180,15 @@ def test_a_quota_is_not_waited_for():
     assert len(boto.requests) == 1
 
 
+def test_a_change_that_meets_another_is_made_again_and_given_up_after_eight_tries():
+    boto = FakeBoto(failure("OperationAborted", 409), {"Done": True})
+    assert client(boto, "s3").call("put_bucket_policy") == {"Done": True}
+    boto = FakeBoto(failure("OperationAborted", 409))
+    with pytest.raises(aws.AwsError, match="OperationAborted"):
+        client(boto, "s3").call("put_bucket_policy")
+    assert len(boto.requests) == aws.BUSY_TRIES
+
+
 def test_global_services_have_one_bucket_for_all_regions():
     owner = aws.Aws({"region": "eu-west-1"})
     assert owner.bucket("iam", "eu-west-1", "create_role") is owner.bucket("iam", "us-east-1", "create_policy")
