@@ -30,7 +30,7 @@ options:
     type: str
     required: true
   hours:
-    description: How far back the digests are checked.
+    description: How far back the digests are checked, 3 to 2160.
     type: int
     default: 24
   regions:
@@ -83,7 +83,8 @@ from datetime import datetime, timedelta, timezone
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, trail_digests
 
-MAX_HOURS = 24 * 90
+#: Fewer than three could miss the newest digest, which may be two hours old.
+MIN_HOURS, MAX_HOURS = 3, 24 * 90
 
 
 def read_object(s3, bucket, key):
@@ -186,8 +187,8 @@ def manage(params, connection, now):
 
     :arg now: the time, with time zone.
     """
-    if not 1 <= params["hours"] <= MAX_HOURS:
-        raise aws.AwsError(f"hours is {params['hours']}; it must be 1 to {MAX_HOURS}.")
+    if not MIN_HOURS <= params["hours"] <= MAX_HOURS:
+        raise aws.AwsError(f"hours is {params['hours']}; it must be {MIN_HOURS} to {MAX_HOURS}.")
     cloudtrail = connection.client("cloudtrail")
     found = cloudtrail.call("describe_trails", trailNameList=[params["name"]], includeShadowTrails=True)["trailList"]
     if not found:

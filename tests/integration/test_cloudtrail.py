@@ -238,6 +238,8 @@ def test_a_trail_without_digests_is_late_but_for_a_new_one(front, trail):
     assert "newest digest is missing" in ask(now + timedelta(hours=3))[0]
     with pytest.raises(aws.AwsError, match="There is no trail nobody"):
         cloudtrail_info.manage(options(cloudtrail_info, name="nobody"), front.connection(), now)
+    with pytest.raises(aws.AwsError, match="hours is 2; it must be 3 to 2160"):
+        cloudtrail_info.manage(options(cloudtrail_info, name="silent", hours=2), front.connection(), now)
 
 
 def test_the_page_of_docs_runs(front, tmp_path):
