@@ -57,7 +57,7 @@ DENIED_CODES = frozenset(("AccessDenied", "AccessDeniedException", "Unauthorized
 #: Token buckets (size, refill per second) by service and action family; the action itself, read, write or "*".
 #: Route 53: "Throttling for Amazon Route 53 API requests", 50 and 10/s for the account, whatever the action.
 #: EC2: "Request throttling for the Amazon EC2 API", describe 100 and 20/s, changes 50 and 10/s, RunInstances 5 and 2/s.
-#: SSM: service quotas, GetParametersByPath 40/s, PutParameter 3/s. WAFv2: one change a second for each action by itself.
+#: SSM: service quotas, GetParametersByPath 40/s, PutParameter 3/s. WAFv2: one change a second for each action.
 #: DynamoDB: "Quotas", changes of tables 10/s where ten may be under way. CloudTrail: "Quotas", 10/s, LookupEvents 2/s.
 #: CloudWatch: "Service quotas", PutMetricAlarm 3/s, DescribeAlarms 9/s, PutDashboard 10/s.
 RATES = {
