@@ -6,6 +6,7 @@ Source: WAFv2 API Reference. Every update replaces all that may change; whoever 
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,7 @@ class Item:
     content: dict[str, Any]
     tags: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: str(uuid.uuid4()))
+    made: float = field(default_factory=time.time)
 
     @property
     def arn(self) -> str:
@@ -81,6 +83,13 @@ def _error(code: str, message: str) -> AWSError:
 
 def _missing() -> AWSError:
     return _error("WAFNonexistentItemException", MISSING)
+
+
+def _settled(call: Call, item: Item) -> None:
+    """What was just made is not known everywhere yet. Source: API Reference, WAFUnavailableEntityException."""
+    if time.time() - item.made < call.state.faults["eventual_consistency_seconds"]:
+        message = "AWS WAF couldn't retrieve a resource that you specified for this operation. Try your request again."
+        raise _error("WAFUnavailableEntityException", message)
 
 
 def _items(call: Call, kind: str) -> list[Item]:
@@ -121,6 +130,8 @@ def _capacity(call: Call) -> int:
         if arn and (arn not in ITEMS or ITEMS[arn].scope != call.params["Scope"]):
             code = "WAFNonexistentItemException" if call.action == "CheckCapacity" else rules.INVALID
             raise _error(code, MISSING if call.action == "CheckCapacity" else REFERENCE)
+        if arn:
+            _settled(call, ITEMS[arn])
     return rules.capacity(wanted, _group_capacity)
 
 
@@ -240,6 +251,7 @@ def associate(call: Call, _front: Any) -> dict[str, Any]:
         raise _missing()
     if acl.scope != "REGIONAL":
         raise _error(rules.INVALID, rules.FORMAT.format(field="SCOPE_VALUE", parameter=acl.scope))
+    _settled(call, acl)
     _resource(call.params["ResourceArn"])
     ASSOCIATED[call.params["ResourceArn"]] = acl.arn
     return {}

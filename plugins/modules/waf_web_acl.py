@@ -425,7 +425,7 @@ def ask_capacity(account, want, rules, groups, warn):
     if not asked:
         return more
     try:
-        return more + account.waf.call("check_capacity", Scope=want["scope"], Rules=asked)["Capacity"]
+        return more + settled(account, "check_capacity", {"Scope": want["scope"], "Rules": asked})["Capacity"]
     except aws.AwsError as error:
         if error.code not in aws.DENIED_CODES:
             raise
@@ -468,7 +468,7 @@ def settled(account, operation, parameters):
             return account.client(operation).call(operation, **parameters)
         except aws.AwsError as error:
             tries += 1
-            if error.code not in UNSETTLED or clock.now() > until or tries > 12:
+            if error.code not in UNSETTLED or clock.now() > until or tries > 30:
                 raise
             clock.sleep(aws.back_off(tries + 2))
 

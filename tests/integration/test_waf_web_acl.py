@@ -249,6 +249,17 @@ def test_ten_throttles_are_waited_out(world):
     assert world.run(wanted)["changed"] is False
 
 
+def test_what_was_just_made_is_waited_for(world):
+    world.front.faults(eventual_consistency_seconds=0.3)
+    wanted = world.new()
+    world.front.forget_calls()
+    assert world.run(wanted)["changed"]
+    calls = world.front.calls()
+    world.front.faults()
+    assert calls["wafv2.CreateWebACL"] + calls["wafv2.AssociateWebACL"] > 2
+    assert world.run(wanted)["changed"] is False
+
+
 def test_bad_input_is_refused_before_the_first_call(world):
     wanted = world.new()
     world.front.forget_calls()
@@ -459,6 +470,18 @@ def test_the_front_knows_every_kind_of_statement():
     assert set(front_waf.KINDS) == {"WebACL", "IPSet", "RegexPatternSet", "RuleGroup"}
 
 
+HEALTH = """
+- name: Health
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  module_defaults: {group/selfhosted.ec2.aws: {region: "{{ platform_region }}"}}
+  tasks:
+    - name: Compare
+      ansible.builtin.import_role: {name: selfhosted.ec2.aws_edge, tasks_from: health}
+"""
+
+
 def test_the_page_runs_as_it_stands(front, tmp_path):
     output = docs_example.run_page(front, tmp_path, "waf.md", "aws_edge.yml")
     assert "There is nothing to make" not in output
@@ -466,6 +489,11 @@ def test_the_page_runs_as_it_stands(front, tmp_path):
                                 "-e", '{"aws_edge_count_only": false}')  # fmt: skip
     assert stopping[0] == 1
     assert "web ACL trading-edge, rule partners-only" in stopping[1]
+    health = tmp_path / "health.yml"
+    health.write_text(HEALTH)
+    assert docs_example.run(front, tmp_path, health)[0] == 0
+    with pytest.raises(AssertionError, match="The web ACL trading-edge is not as described, run the playbook aws_edge"):
+        docs_example.run(front, tmp_path, health, "-e", '{"aws_edge_admin_paths": ["/admin"]}')
 
 
 def test_a_direct_edge_gets_nothing(front, tmp_path):
