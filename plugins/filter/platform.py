@@ -53,9 +53,23 @@ def platform_summary(instances):
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]  # noqa: B905
 
 
-def platform_policies(platform, components):
-    """Return the IAM policy document of each tier, none for a tier that needs no right."""
-    return planner.policies(platform, components)
+def platform_roles(platform, components):
+    """Return the role of each tier's hosts, as the option roles of iam_service_roles."""
+    policies = planner.policies(platform, components)
+    roles = []
+    for tier, document in policies.items():
+        name = f"{platform['name']}-{tier}"
+        roles.append(
+            {
+                "name": name,
+                "description": f"Hosts of the tier {tier} of {platform['name']}",
+                "services": ["ec2.amazonaws.com"],
+                "inline_policies": {name: document} if document else {},
+                "instance_profiles": [name],
+                "tags": {"tier": tier},
+            }
+        )
+    return roles
 
 
 def platform_quorum(platform, components):
@@ -92,10 +106,10 @@ class FilterModule:
             "platform_components": platform_components,
             "platform_faults": platform_faults,
             "platform_network": platform_network,
-            "platform_policies": platform_policies,
             "platform_prune": platform_prune,
             "platform_quorum": platform_quorum,
             "platform_records": platform_records,
+            "platform_roles": platform_roles,
             "platform_secrets_wanted": platform_secrets_wanted,
             "platform_summary": platform_summary,
             "slots": slots,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, platform
 from ansible_collections.selfhosted.ec2.plugins.modules import (
     ec2_instances,
@@ -529,8 +530,20 @@ def changed(run):
     return int(line.split("changed=")[1].split()[0])
 
 
+def operator_lacks(calls):
+    """The calls that the role aws_iam does not let an operator make; whoever has credentials may ask who he is."""
+    known = yaml.safe_load((ROOT / "roles/aws_iam/vars/main.yml").read_text())
+    allowed = {"sts:getcalleridentity"}
+    for statement in known["__aws_iam_people"]["operator"]["policies"]:
+        actions = statement["Action"]
+        named = known[actions.strip("{ }")] if isinstance(actions, str) and actions.startswith("{") else actions
+        allowed |= {action.lower() for action in ([named] if isinstance(named, str) else named)}
+    return sorted({name.replace(".", ":") for name in calls if name.replace(".", ":").lower() not in allowed})
+
+
 def test_playbooks_from_nothing_to_nothing(front):
     front.show_consoles()
+    front.forget_calls()
     first_check = play(front, "provision", "--check", "--diff")
     assert first_check.returncode == 0, first_check.stdout + first_check.stderr
     assert changed(first_check) > 5 and "database-1:" in first_check.stdout
@@ -554,6 +567,7 @@ def test_playbooks_from_nothing_to_nothing(front):
     assert down.returncode == 0, down.stdout + down.stderr
     once_more = play(front, "teardown", "-e", "confirm_platform=lab", "-e", "delete_volumes=true")
     assert once_more.returncode == 0 and "Kept: volumes none" in once_more.stdout
+    assert operator_lacks(front.calls()) == [] and len(front.calls()) > 50
 
 
 def test_bad_input_is_refused_before_anything_is_touched(front):

@@ -37,6 +37,15 @@ def test_prune_names_hosts_above_the_count_but_keeps_described_slots():
     assert "db-1.x.internal" in found["keep"] and len(found["patterns"]) == 2
 
 
+def test_each_tier_has_a_role_with_the_rights_of_its_components():
+    components = {"etcd": {"iam": [{"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::{platform}-x/*"]}]}}
+    first, second = filters.platform_roles({"name": "t", "region": "r", "tiers": TIERS}, components)
+    assert (first["name"], first["instance_profiles"], first["tags"]) == ("t-db", ["t-db"], {"tier": "db"})
+    (statement,) = first["inline_policies"]["t-db"]["Statement"]
+    assert statement["Resource"] == ["arn:aws:s3:::t-x/*"]
+    assert second["inline_policies"] == {} and second["services"] == ["ec2.amazonaws.com"]
+
+
 def test_slots_and_quorum():
     assert filters.slots(TIERS, "etcd") == ["db-1", "db-2", "db-3"]
     assert filters.platform_quorum({"tiers": TIERS}, {"etcd": {"quorum": True}}) == ["db"]
