@@ -5,18 +5,22 @@ Usage: python -m lab.endpoints     (with the environment of `lab env`)
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import psycopg
+import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS = 5432, 5433, 8405
+READ_WRITE, READ_ONLY, METRICS, REDIS = 5432, 5433, 8405, 6379
 
 
 def inventory() -> dict:
@@ -69,6 +73,47 @@ def write_and_read(addresses: list[str], host: str, password: str, authority: st
     return (time.monotonic() - started) * 1000
 
 
+def redis_write_and_read(client: redis.Redis) -> float:
+    """Write a key through HAProxy, read it back, return the milliseconds."""
+    started = time.monotonic()
+    with client:
+        identifier = str(time.time_ns())
+        client.set("lab_proof", identifier)
+        if client.get("lab_proof") != identifier:
+            raise SystemExit(f"the key lab_proof was written as {identifier} but not read back")
+    return (time.monotonic() - started) * 1000
+
+
+@contextlib.contextmanager
+def resolved(names: dict[str, list[str]]) -> Iterator[None]:
+    """Let this process resolve names as the platform's resolver does, so that certificates are verified by name."""
+    real = socket.getaddrinfo
+
+    def look_up(host, *arguments, **keywords):
+        return [entry for address in names.get(host, [host]) for entry in real(address, *arguments, **keywords)]
+
+    socket.getaddrinfo = look_up
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = real
+
+
+def redis_client(host: str, user: str, password: str, authority: str) -> redis.Redis:
+    """A client of Redis through HAProxy; the name in the certificate is verified."""
+    return redis.Redis(
+        host=host,
+        port=REDIS,
+        username=user,
+        password=password,
+        ssl=True,
+        ssl_ca_certs=authority,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        decode_responses=True,
+    )
+
+
 def main() -> int:
     found, platform = inventory(), variables()
     hosts = found["_meta"]["hostvars"]
@@ -79,6 +124,8 @@ def main() -> int:
     joined = ", ".join(addresses)
     print(f"{f'postgresql://{service}:{READ_WRITE}':44} {joined:28} read and write")
     print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
+    cache = f"redis.{platform['domain']}"
+    print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
     for name, address in edge:
         print(f"{f'http://{address}:{METRICS}/metrics':44} {address:28} HAProxy metrics of {name}")
     with tempfile.NamedTemporaryFile("w", suffix=".crt") as authority:
@@ -86,7 +133,11 @@ def main() -> int:
         authority.flush()
         password = secret(platform["name"], "postgresql/users/trading")
         milliseconds = write_and_read(addresses, service, password, authority.name)
+        password = secret(platform["name"], "redis/users/trading")
+        with resolved({cache: addresses}):
+            redis_milliseconds = redis_write_and_read(redis_client(cache, "trading", password, authority.name))
     print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
+    print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
     return 0
 
 
