@@ -8,9 +8,7 @@ from __future__ import annotations
 BASE = "/etc/haproxy"
 
 
-def haproxy_files(
-    services, certificates=(), maps=None, check_secrets=None, host_certificate=BASE + "/tls/haproxy.pem"
-):
+def haproxy_files(services, certificates=(), maps=None, check_secrets=None, host_certificate=BASE + "/tls/haproxy.pem"):
     """Return the files that the configuration refers to, as C(config_files) takes them.
 
     :arg services: list of services, see the role's argument specification.

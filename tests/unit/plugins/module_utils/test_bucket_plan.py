@@ -15,7 +15,9 @@ NAMES = ("bucket-a", "bucket-b", "bucket-c")
 
 def checked(buckets):
     """Buckets as the module has them, defaults filled in."""
-    result = ArgumentSpecValidator(object_storage.argument_spec()).validate({"buckets": json.loads(json.dumps(buckets))})
+    result = ArgumentSpecValidator(object_storage.argument_spec()).validate(
+        {"buckets": json.loads(json.dumps(buckets))}
+    )
     assert not result.error_messages, result.error_messages
     found = result.validated_parameters["buckets"]
     for bucket in found:
