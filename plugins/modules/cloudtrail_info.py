@@ -84,7 +84,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, trail_digests
 
 #: Fewer than three could miss the newest digest, which may be two hours old.
-MIN_HOURS, MAX_HOURS = 3, 24 * 90
+MIN_HOURS = 3
+MAX_HOURS = 24 * 90
 
 
 def read_object(s3, bucket, key):

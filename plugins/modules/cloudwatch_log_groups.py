@@ -122,7 +122,8 @@ arns:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, log_plan
 
-PAGE, TAGS_PAGE = 50, 100
+PAGE = 50
+TAGS_PAGE = 100
 
 
 def read_tags(tagging, described):
