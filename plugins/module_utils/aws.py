@@ -95,11 +95,11 @@ WORKERS = 8
 NEXT = (
     ("NextToken", "NextToken"),
     ("nextToken", "nextToken"),
-    ("NextContinuationToken", "ContinuationToken"),
+    # The later one counts: some services repeat what they were asked for beside what comes next.
     ("ContinuationToken", "ContinuationToken"),
     ("NextContinuationToken", "ContinuationToken"),
-    ("NextMarker", "Marker"),
     ("Marker", "Marker"),
+    ("NextMarker", "Marker"),
     ("NextRecordName", "StartRecordName"),
     ("NextRecordType", "StartRecordType"),
     ("NextRecordIdentifier", "StartRecordIdentifier"),

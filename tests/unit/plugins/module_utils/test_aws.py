@@ -259,3 +259,15 @@ def test_the_certificate_check_and_further_settings_reach_the_client():
     assert aws.Aws({**options, "validate_certs": False}).verify is False
     with pytest.raises(aws.AwsError, match="No client for s3 in eu-west-1"):
         aws.Aws({**options, "aws_config": {"no_such_setting": 1}}).client("s3")
+
+
+@pytest.mark.parametrize(
+    ("answer", "following"),
+    [
+        ({"Marker": "asked", "NextMarker": "next", "IsTruncated": True}, {"Marker": "next"}),
+        ({"ContinuationToken": "asked", "NextContinuationToken": "next"}, {"ContinuationToken": "next"}),
+        ({"Marker": "asked", "IsTruncated": False}, {}),
+    ],
+)
+def test_the_next_page_is_not_the_one_just_read(answer, following):
+    assert aws.next_page(answer) == following
