@@ -146,11 +146,13 @@ def test_replication_is_encrypted_and_verified(host, leader, own):
         assert "sslmode=verify-full" in sql(host, "SHOW primary_conninfo")[0].replace("'", "")
 
 
-def test_patroni_lets_only_holders_of_a_certificate_write(host):
+def test_patroni_lets_only_members_with_a_certificate_write(host, cluster, own):
+    patch = "-o /dev/null -w %{http_code} -X PATCH -d '{\"ttl\": 20}'"
+    member = f"https://{cluster[own]['host']}:8008/config"
     with host.sudo():
-        patch = "-o /dev/null -w %{http_code} -X PATCH -d '{\"ttl\": 20}' https://localhost:8008/config"
-        assert host.check_output(f"{REST} {patch}") == "403"
-        assert host.check_output(f"{REST} {CLIENT_CERTIFICATE} {patch}") == "200"
+        assert host.check_output(f"{REST} {patch} {member}") == "403"
+        assert host.check_output(f"{REST} {CLIENT_CERTIFICATE} {patch} {member}") == "200"
+        assert host.check_output(f"{REST} {CLIENT_CERTIFICATE} {patch} https://localhost:8008/config") == "403"
     assert host.run("curl -s --max-time 5 http://localhost:8008/cluster").rc != 0
 
 
