@@ -72,6 +72,11 @@ def platform_roles(platform, components):
     return roles
 
 
+def platform_bucket_settings(platform):
+    """Return the buckets as the module object_storage takes them."""
+    return planner.bucket_settings(platform)
+
+
 def platform_quorum(platform, components):
     """Return the names of the tiers whose members vote."""
     return [tier["name"] for tier in platform["tiers"] if planner.quorum_components(tier, components)]
@@ -103,6 +108,7 @@ class FilterModule:
 
     def filters(self):
         return {
+            "platform_bucket_settings": platform_bucket_settings,
             "platform_components": platform_components,
             "platform_faults": platform_faults,
             "platform_network": platform_network,

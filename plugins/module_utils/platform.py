@@ -47,6 +47,10 @@ SSH_PORT = 22
 GATEWAY_ENDPOINTS = ("s3", "dynamodb")
 INTERFACE_ENDPOINTS = ("ec2", "ec2messages", "logs", "monitoring", "ssm", "ssmmessages", "sts")
 RECORD_TTL = 30
+#: 3 to 63 characters (S3 User Guide, "Bucket naming rules"); no dots, which break TLS to the bucket's own host name.
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
+#: Days for which what was written over or removed can be brought back, and for which an unfinished upload is kept.
+OLD_VERSION_DAYS, UNFINISHED_DAYS = 30, 7
 
 
 # Slots
@@ -99,6 +103,7 @@ def faults(platform, components=None, roles=None):
     found = list(_general_faults(platform))
     found += _network_faults(platform)
     found += _tier_list_faults(platform)
+    found += _bucket_faults(platform)
     for tier in platform.get("tiers") or []:
         found += _tier_faults(platform, tier, known)
         found += _quorum_faults(platform, tier, components or {})
@@ -591,6 +596,61 @@ def prune(platform, components, removed=()):
 # Roles in IAM
 
 
+def bucket_settings(platform):
+    """Return the buckets as the module object_storage takes them: private, encrypted, versioned, TLS only."""
+    lifecycle = [
+        {"id": "old versions", "expire_noncurrent_days": OLD_VERSION_DAYS, "abort_multipart_days": UNFINISHED_DAYS}
+    ]
+    return [{"name": bucket["name"], "lifecycle": lifecycle} for bucket in platform.get("buckets") or []]
+
+
+def _bucket_faults(platform):
+    found, names = [], []
+    for bucket in platform.get("buckets") or []:
+        name = bucket.get("name")
+        if not _matches(BUCKET_NAME, name) or ".." in str(name):
+            found.append(
+                f"platform_buckets holds the name {name!r}; it must be 3 to 63 lower-case letters, digits and dashes."
+            )
+        elif name in names:
+            found.append(f"platform_buckets names {name} twice; each bucket may stand there once.")
+        names.append(name)
+    purposes = [bucket.get("purpose") for bucket in platform.get("buckets") or []]
+    for purpose in sorted({str(purpose) for purpose in purposes if purposes.count(purpose) > 1}):
+        found.append(f"platform_buckets has two buckets for {purpose}; a purpose has one.")
+    return found
+
+
+def _bucket_statements(platform, uses):
+    """Return the rights on the described buckets, each for its component's prefix alone."""
+    statements = []
+    for bucket in platform.get("buckets") or []:
+        for use in uses:
+            if use["purpose"] != bucket["purpose"]:
+                continue
+            arn = f"arn:{partition(platform['region'])}:s3:::{bucket['name']}"
+            prefix = use["prefix"]
+            statements += [
+                {
+                    "Effect": "Allow",
+                    "Action": ["s3:ListBucket"],
+                    "Resource": [arn],
+                    "Condition": {"StringLike": {"s3:prefix": [prefix, f"{prefix}/*"]}},
+                },
+                {
+                    "Effect": "Allow",
+                    "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+                    "Resource": [f"{arn}/{prefix}/*"],
+                },
+            ]
+    return statements
+
+
+def partition(region):
+    """Return the AWS partition of a region (IAM User Guide, "Amazon Resource Names")."""
+    return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
 def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
@@ -601,6 +661,7 @@ def policies(platform, components):
     for tier in platform["tiers"]:
         statements = []
         for component in _tier_components(tier, components):
+            statements += _bucket_statements(platform, (components.get(component) or {}).get("buckets") or [])
             for entry in (components.get(component) or {}).get("iam") or []:
                 statement = {
                     "Effect": "Allow",

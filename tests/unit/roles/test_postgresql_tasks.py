@@ -120,6 +120,8 @@ def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, sc
         "postgresql_version": version,
         "postgresql_scope": scope,
         "__postgresql_data_dir": str(directory / version / scope),
+        "__postgresql_restore_guard": str(directory / "restore_in_progress"),
+        "__postgresql_backup": {"enabled": False, "version": ""},
     }
     code, text = play(tmp_path, tasks("data.yml", *names), {"database-1": variables})
     assert (code != 0) == bool(refused), text

@@ -17,6 +17,7 @@ MEMBERS = ("etcd_members", "postgresql_members", "redis_members")
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
+    "platform_region": "eu-west-1",
     "platform_network": {"cidr": "10.20.0.0/16"},
     "platform_secrets": {
         **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")},
@@ -65,6 +66,24 @@ BAD = {
         "scram-sha-256",
     ),
     "fixed-parameter": ("postgresql", {"postgresql_parameters": {"ssl": "off"}}, "postgresql_parameters sets ssl"),
+    "no-bucket": ("postgresql", {"postgresql_backup": {"enabled": True}}, "there is no bucket"),
+    "retention": (
+        "postgresql",
+        {"postgresql_backup": {"retention_full": 0}},
+        "retention_full is 0, which would remove the last full backup",
+    ),
+    "backup-option": (
+        "postgresql",
+        {"postgresql_backup": {"options": {"repo1-cipher-type": "none"}}},
+        "postgresql_backup.options sets repo1-cipher-type",
+    ),
+    "backup-path": ("postgresql", {"postgresql_backup": {"path": "main"}}, "give an absolute path in the bucket"),
+    "archive-parameter": (
+        "postgresql",
+        {"postgresql_parameters": {"archive_command": "cp"}},
+        "postgresql_parameters sets archive_command, which follow from postgresql_backup",
+    ),
+    "restore-type": ("postgresql", {"postgresql_restore": {"type": "yesterday"}}, "postgresql_restore"),
     "dcs": ("postgresql", {"postgresql_dcs": {"ttl": 30}}, "postgresql_dcs sets ttl"),
     "even-sentinels": ("redis", {"redis_members": [*SLOTS, "database-4"]}, "redis_members has 4 members"),
     "two-sentinels": ("redis", {"redis_members": ["database-1", "database-2"]}, "give an odd number, 3 or more"),

@@ -278,3 +278,43 @@ def test_a_tier_without_rights_has_no_policy():
     assert found["edge"]["Statement"] == [
         {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:trading/*"]}
     ]
+
+
+BUCKETS = [{"name": "trading-backup", "purpose": "backup"}]
+
+
+def test_a_component_may_use_its_prefix_of_a_described_bucket_and_nothing_else():
+    components = {**COMPONENTS, "postgresql": {"buckets": [{"purpose": "backup", "prefix": "postgresql"}]}}
+    found = platform.policies({**description(), "buckets": BUCKETS}, components)
+    assert found["edge"] is None
+    listing, objects = found["database"]["Statement"]
+    assert listing["Resource"] == ["arn:aws:s3:::trading-backup"]
+    assert listing["Condition"]["StringLike"]["s3:prefix"] == ["postgresql", "postgresql/*"]
+    assert objects["Resource"] == ["arn:aws:s3:::trading-backup/postgresql/*"]
+    assert "s3:DeleteObjectVersion" not in objects["Action"]
+    assert platform.policies(description(), components)["database"] is None
+
+
+@pytest.mark.parametrize(("region", "partition"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn")])
+def test_partition(region, partition):
+    assert platform.partition(region) == partition
+
+
+@pytest.mark.parametrize(
+    ("buckets", "words"),
+    [
+        ([{"name": "Backup", "purpose": "backup"}], "holds the name 'Backup'"),
+        ([{"name": "a.b", "purpose": "backup"}], "lower-case letters, digits and dashes"),
+        ([*BUCKETS, *BUCKETS], "names trading-backup twice"),
+        ([*BUCKETS, {"name": "other", "purpose": "backup"}], "has two buckets for backup"),
+    ],
+)
+def test_bad_buckets_are_refused(buckets, words):
+    assert any(words in fault for fault in platform.faults({**description(), "buckets": buckets}, COMPONENTS))
+    assert platform.faults({**description(), "buckets": BUCKETS}, COMPONENTS) == []
+
+
+def test_buckets_keep_old_versions_for_a_while():
+    (bucket,) = platform.bucket_settings({"buckets": BUCKETS})
+    assert bucket["name"] == "trading-backup"
+    assert bucket["lifecycle"][0]["expire_noncurrent_days"] == 30

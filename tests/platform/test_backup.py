@@ -1,0 +1,113 @@
+"""Backups and restores of the running platform: what was committed before the target is back, and nothing after."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import psycopg
+import pytest
+from running import ROOT, playbook_changes
+
+ROWS = 1000
+
+
+def restore(**values):
+    """Arguments that restore the cluster to a target."""
+    return ["-e", json.dumps({"postgresql_restore": {"confirm": "main", **values}})]
+
+
+def refused(*arguments):
+    """What restore_postgresql.yml says when it refuses. Raises AssertionError when it does not."""
+    line = ["ansible-playbook", "playbooks/restore_postgresql.yml", *arguments]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    return " ".join((run.stdout + run.stderr).split())
+
+
+@pytest.fixture(scope="module")
+def moment(platform):
+    """A full backup, then rows, a moment, and after it a mistake."""
+    playbook_changes("backup_postgresql", "-e", "postgresql_backup_type=full")
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS kept, later")
+        connection.execute("CREATE TABLE kept (id int PRIMARY KEY)")
+        connection.execute("CREATE TABLE later (id int PRIMARY KEY)")
+        connection.execute("INSERT INTO kept SELECT generate_series(1, %s)", (ROWS,))
+        time.sleep(1)
+        (found,) = connection.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'").fetchone()
+        time.sleep(1)
+        connection.execute("INSERT INTO later VALUES (1)")
+        connection.execute("DROP TABLE kept")
+    return f"{found}+00"
+
+
+def test_without_confirmation_nothing_is_done(platform, moment):
+    before = platform.processes()
+    said = refused(*restore(type="time", target=moment, confirm=""))
+    assert "confirm it by postgresql_restore.confirm: main" in said
+    assert platform.processes() == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"type": "time", "target": "2020-01-01 00:00:00+00"}, "before the end of the oldest backup"),
+        ({"type": "time", "target": "2100-01-01 00:00:00+00"}, "is in the future"),
+        ({"type": "latest", "timeline": 99}, "but the repository has only"),
+        ({"type": "latest", "set": "19990101-000000F"}, "postgresql_restore.set is 19990101-000000F"),
+    ],
+)
+def test_targets_that_cannot_be_reached_are_refused(platform, moment, values, words):
+    before = platform.processes()
+    assert words in refused(*restore(**values))
+    assert platform.processes() == before
+
+
+def test_a_dropped_table_is_back_and_nothing_later_is(platform, moment):
+    assert playbook_changes("restore_postgresql", *restore(type="time", target=moment)) > 0
+    platform.wait_until_well()
+    with psycopg.connect(platform.conninfo()) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (ROWS,)
+        assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
+
+
+@pytest.mark.long
+def test_the_same_restore_again_changes_nothing(platform, moment):
+    before = platform.processes()
+    assert playbook_changes("restore_postgresql", *restore(type="time", target=moment)) == 0
+    assert platform.processes() == before
+
+
+@pytest.mark.long
+def test_a_restore_check_passes_and_is_measured(platform):
+    playbook_changes("verify_backup_postgresql", "-e", "postgresql_backup_check_now=true")
+    results = [
+        platform.run(host, ["sudo", "cat", "/var/lib/postgresql-backup/postgresql_backup.prom"])
+        for host in platform.databases
+    ]
+    assert any("postgresql_restore_check_success" in text and "} 1\n" in text for text in results)
+
+
+@pytest.mark.long
+def test_all_volumes_wiped_and_rebuilt_from_the_repository(platform, moment):
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute("INSERT INTO later VALUES (2)")
+    (leader,) = platform.leaders()
+    platform.run(leader, ["sudo", "-u", "postgres", "pgbackrest", "--stanza=main", "check"], timeout=120)
+    for host in platform.databases:
+        platform.run(host, ["sudo", "systemctl", "stop", "patroni"], timeout=120)
+    for host in platform.databases:
+        platform.run(host, ["sudo", "sh", "-c", "rm -rf /var/lib/postgresql/17 /var/lib/postgresql/restore"])
+    line = ["ansible-playbook", "playbooks/postgresql.yml"]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "restore it (restore_postgresql.yml)" in " ".join((run.stdout + run.stderr).split())
+    assert playbook_changes("restore_postgresql", *restore(type="latest")) > 0
+    platform.wait_until_well()
+    with psycopg.connect(platform.conninfo()) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (ROWS,)
+        assert connection.execute("SELECT count(*) FROM later WHERE id = 2").fetchone() == (1,)
+    assert playbook_changes("postgresql") == 0
