@@ -391,7 +391,8 @@ def zone(front):
 
 
 def records(front, zone_id, wanted, check=False, **more):
-    params = {"zone": "records.example", "zone_id": zone_id, "private_zone": False, "prune": None, "marker": "", **more}
+    params = {"zone": "records.example", "zone_id": zone_id, "private_zone": False, "prune": None, "marker": ""}
+    params |= {"wait": False, "wait_timeout": 300, **more}
     wanted = [{"type": "A", "ttl": 30, **record} for record in wanted]
     route53 = front.connection().client("route53")
     return route53_records.manage({**params, "records": wanted}, route53, check), route53.calls
@@ -421,7 +422,7 @@ def test_records_are_pruned_only_where_we_own_them(front, zone):
 
 
 def test_a_missing_zone_is_one_sentence(front):
-    with pytest.raises(aws.AwsError, match="There is no public zone named nowhere.example[.]; create it first"):
+    with pytest.raises(aws.AwsError, match="There is no public zone named nowhere.example; create it first"):
         records(front, None, [{"name": "a.nowhere.example", "values": ["10.0.0.1"]}], zone="nowhere.example")
 
 
