@@ -85,7 +85,7 @@ def suite(name: str) -> list[Suite]:
     if name.startswith("role:") and name[5:] in scenarios():
         return [role_suite(name[5:])]
     if name == "platform":
-        return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 30)]
+        return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 40)]
     if name == "faults":
         return [Suite("faults", [pytest_command("faults", "tests/platform")], 180)]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
