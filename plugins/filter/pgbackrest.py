@@ -71,7 +71,7 @@ def restore_summary(restore, side, host, data, leader):
     :arg leader: who leads now.
     """
     seen = ""
-    if side:
+    if side.get("ok"):
         last = datetime.fromtimestamp(side["last_commit"], timezone.utc).strftime("%Y-%m-%d %H:%M:%S+00")
         moment = last if side["last_commit"] else "the backup itself"
         seen = (
@@ -85,7 +85,7 @@ def restore_summary(restore, side, host, data, leader):
         )
     return (
         f"The cluster is restored, {leader} leads.{seen}"
-        f" What it replaced lies beside {data} on {host} as *.before-*, until you remove it."
+        f" Data that it replaced lies beside {data} on {host} as *.before-*, until you remove it."
     )
 
 

@@ -47,7 +47,7 @@ def test_the_same_target_is_the_same_restore():
 
 
 def test_summary():
-    side = {"tables": 2, "rows": 30, "last_commit": 1795348800, "timeline": 3, "seconds": 7.5}
+    side = {"ok": True, "tables": 2, "rows": 30, "last_commit": 1795348800, "timeline": 3, "seconds": 7.5}
     text = restore_summary(GOOD, side, "database-2", "/data", "database-2")
     assert "2 tables with 30 rows, the last commit of 2026-11-22 12:00:00+00, timeline 3" in text
     assert "side copy is /data.restore on database-2" in restore_summary(
