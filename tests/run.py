@@ -79,7 +79,7 @@ def suite(name: str) -> list[Suite]:
     if name == "build":
         return [Suite("build", [pytest_command("build", "tests/build")])]
     if name == "aws":
-        return [Suite("aws", [pytest_command("aws", "tests/integration")])]
+        return [Suite("aws", [pytest_command("aws", "tests/integration")], 30)]
     if name == "roles":
         return [role_suite(role) for role in scenarios()]
     if name.startswith("role:") and name[5:] in scenarios():
