@@ -79,7 +79,7 @@ def suite(name: str) -> list[Suite]:
     if name == "build":
         return [Suite("build", [pytest_command("build", "tests/build")])]
     if name == "aws":
-        return [Suite("aws", [pytest_command("aws", "tests/integration")], 30)]
+        return [Suite("aws", [pytest_command("aws", "tests/integration", "-m", "not long")], 30)]
     if name == "roles":
         return [role_suite(role) for role in scenarios()]
     if name.startswith("role:") and name[5:] in scenarios():
@@ -87,7 +87,8 @@ def suite(name: str) -> list[Suite]:
     if name == "platform":
         return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 40)]
     if name == "faults":
-        return [Suite("faults", [pytest_command("faults", "tests/platform")], 180)]
+        cloud = [sys.executable, "-m", "pytest", "-rs", "-m", "long", "tests/integration"]
+        return [Suite("faults", [pytest_command("faults", "tests/platform"), cloud], 180)]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
 
