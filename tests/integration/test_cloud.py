@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from tests.integration import docs_example
 from tests.integration.front_client import ROOT
 
