@@ -47,7 +47,7 @@ class Suite:
 
     name: str
     commands: list[list[str]]
-    timeout_minutes: int = 20
+    timeout_minutes: int = 25
     variables: dict[str, str] = field(default_factory=dict)
     report: str = ""
     passed: int = 0
