@@ -16,7 +16,7 @@ def iam_people(kinds, platform, path, known, trust, statements=None, managed=Non
     roles, groups = [], []
     for kind in kinds:
         name = f"{platform}-{kind}"
-        rights = (statements or {}).get(kind, known[kind].get("policies")) or []
+        rights = (statements or {}).get(kind, _reaching(known[kind].get("policies"))) or []
         roles.append(
             {
                 "name": name,
@@ -31,6 +31,11 @@ def iam_people(kinds, platform, path, known, trust, statements=None, managed=Non
         take = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": resource}
         groups.append({"name": name, "inline_policies": {TAKE: {"Version": VERSION, "Statement": [take]}}})
     return {"roles": roles, "groups": groups}
+
+
+def _reaching(statements):
+    """Return the ready statements without those on what the platform does not have, such as buckets."""
+    return [statement for statement in statements or [] if statement.get("Resource") != []]
 
 
 class FilterModule:

@@ -47,6 +47,12 @@ SSH_PORT = 22
 GATEWAY_ENDPOINTS = ("s3", "dynamodb")
 INTERFACE_ENDPOINTS = ("ec2", "ec2messages", "logs", "monitoring", "ssm", "ssmmessages", "sts")
 RECORD_TTL = 30
+#: Layouts of the edge with a web ACL: what it lets through reaches HAProxy by this group of the load balancer alone.
+GUARDED = ("alb", "cloudfront")
+ENTRANCE = "entrance"
+#: AWS's list of the addresses from which CloudFront reaches origins (Amazon VPC User Guide, "AWS-managed prefix lists").
+CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
+HEALTH_PORT = 8405
 #: 3 to 63 characters (S3 User Guide, "Bucket naming rules"); no dots, which break TLS to the bucket's own host name.
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 #: Days for which what was written over or removed can be brought back, and for which an unfinished upload is kept.
@@ -104,6 +110,7 @@ def faults(platform, components=None, roles=None):
     found += _network_faults(platform)
     found += _tier_list_faults(platform)
     found += _bucket_faults(platform)
+    found += _edge_faults(platform)
     for tier in platform.get("tiers") or []:
         found += _tier_faults(platform, tier, known)
         found += _quorum_faults(platform, tier, components or {})
@@ -195,6 +202,40 @@ def _tier_list_faults(platform):
     every = slots([tier for tier in tiers if isinstance(tier.get("count"), int)])
     for slot in sorted({slot for slot in every if every.count(slot) > 1} if not twice else ()):
         found.append(f"platform_tiers gives the slot {slot} twice; tier names must not end in another tier's number.")
+    return found
+
+
+def edge_tiers(platform):
+    """Return the names of the tiers whose HAProxy stands behind a web ACL; [] where the edge is direct."""
+    if platform.get("edge") not in GUARDED:
+        return []
+    return [tier["name"] for tier in platform.get("tiers") or [] if "haproxy" in (tier.get("components") or [])]
+
+
+def _edge_faults(platform):
+    """Return the ways past the web ACL, and what its layout lacks."""
+    edge, net = platform.get("edge") or "direct", platform.get("network") or {}
+    if edge not in GUARDED:
+        return []
+    found = [
+        f"Tier {tier['name']}: public_address leads past the web ACL of platform_edge: {edge}; set it to false."
+        for tier in platform.get("tiers") or []
+        if tier.get("public_address") and tier.get("name") in edge_tiers(platform)
+    ]
+    for cidr in net.get("client_cidrs") or []:
+        parsed = parse_network(cidr)
+        if parsed is not None and not parsed.is_private:
+            found.append(
+                f"platform_network.client_cidrs holds {cidr}, a way past the web ACL of platform_edge: {edge};"
+                " only private networks may stand there."
+            )
+    port = port_range(platform.get("edge_port") or 443)
+    if port is None or port[0] != port[1]:
+        found.append(f"platform_edge_port is {platform.get('edge_port')!r}; it must be a port from 1 to 65535.")
+    if edge == "alb" and len(platform.get("zones") or []) < 2:
+        found.append("platform_edge is alb, and an Application Load Balancer stands in two zones at least.")
+    if any(tier.get("name") == ENTRANCE for tier in platform.get("tiers") or []):
+        found.append(f"platform_tiers holds the name {ENTRANCE!r}, which is the load balancer's; choose another one.")
     return found
 
 
@@ -424,7 +465,8 @@ def _peers(platform, tier, component, source, components):
         "clients": net.get("client_cidrs") or [],
         "admin": net.get("admin_cidrs") or [],
         "vpc": [net["cidr"]],
-        "public": [ANYWHERE],
+        # Behind a web ACL the public comes by the load balancer alone.
+        "public": [] if tier["name"] in edge_tiers(platform) else [ANYWHERE],
     }
     if source in cidrs:
         return [str(ipaddress.IPv4Network(cidr, strict=False)) for cidr in cidrs[source]]
@@ -448,27 +490,45 @@ def _tier_ingress(platform, tier, components):
                 for peer in _peers(platform, tier, component, source, components):
                     key = (flow.get("protocol", "tcp"), first, last, peer)
                     rules.setdefault(key, flow.get("purpose") or component)
+    if tier["name"] in edge_tiers(platform):
+        port = port_range(platform.get("edge_port") or 443)[0]
+        rules.setdefault(("tcp", port, port, f"tier:{ENTRANCE}"), "what the web ACL let through")
+        rules.setdefault(("tcp", HEALTH_PORT, HEALTH_PORT, f"tier:{ENTRANCE}"), "health checks of the load balancer")
     return rules
 
 
-def security_groups(platform, components):
-    """Return one security group per tier: list of dict name, tier, description, ingress, egress.
+def _entrance_ingress(platform):
+    """Return what the load balancer's group lets in: the public, or CloudFront alone."""
+    if platform["edge"] == "cloudfront":
+        return {("tcp", 443, 443, CLOUDFRONT): "CloudFront"}
+    return {("tcp", 443, 443, ANYWHERE): "the public", ("tcp", 80, 80, ANYWHERE): "the public, sent on to 443"}
 
-    A rule is a dict protocol, from_port, to_port, peer (a CIDR or C(group:<name>)), description. What comes in is what
+
+def security_groups(platform, components):
+    """Return one security group per tier, and that of the load balancer before HAProxy.
+
+    Each is a dict name, tier, description, ingress, egress. A rule is a dict protocol, from_port, to_port, peer (a CIDR,
+    C(group:<name>) or C(prefix:<name>)), description. What comes in is what
     the flows say and ssh for operators; what goes out is C(EGRESS) and the flows seen from the other end.
     """
     ingress = {tier["name"]: _tier_ingress(platform, tier, components) for tier in platform["tiers"]}
     egress = {name: {(proto, port, port, ANYWHERE): "every host" for proto, port in EGRESS} for name in ingress}
+    descriptions = {name: (name, f"Tier {name} of {platform['name']}") for name in ingress}
+    if edge_tiers(platform):
+        descriptions[ENTRANCE] = ("", f"Load balancer before HAProxy of {platform['name']}")
+        egress[ENTRANCE] = {}
     vpc = str(ipaddress.IPv4Network(platform["network"]["cidr"]))
     for reached, rules in ingress.items():
         for (protocol, first, last, peer), purpose in rules.items():
             for name in _senders(peer, vpc, ingress):
                 egress[name].setdefault((protocol, first, last, f"tier:{reached}"), purpose)
+    if ENTRANCE in egress:
+        ingress[ENTRANCE] = _entrance_ingress(platform)
     return [
         {
             "name": group_name(platform, name),
-            "tier": name,
-            "description": f"Tier {name} of {platform['name']}",
+            "tier": descriptions[name][0],
+            "description": descriptions[name][1],
             "ingress": _rule_list(platform, rules),
             "egress": _rule_list(platform, egress[name]),
         }

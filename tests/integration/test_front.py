@@ -743,6 +743,8 @@ def test_object_storage(front):
     s3.put_object(Bucket="bucket", Key=key, Body=b"x" * 100_000)
     assert s3.get_object(Bucket="bucket", Key=key)["ContentLength"] == 100_000
     assert s3.head_object(Bucket="bucket", Key=key)["ContentLength"] == 100_000
+    s3.put_object(Bucket="bucket", Key="empty", Body=b"")  # asks "Expect: 100-continue" and sends nothing
+    assert s3.head_object(Bucket="bucket", Key="empty")["ContentLength"] == 0
     url = s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": key})
     with urllib.request.urlopen(url) as answer:
         assert len(answer.read()) == 100_000

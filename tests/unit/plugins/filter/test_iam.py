@@ -33,3 +33,10 @@ def test_rights_are_the_known_ones_unless_given():
     reader, admin = people(statements={"reader": []}, managed={"admin": ["x"]}, session=7200)["roles"]
     assert reader["inline_policies"] == {} and admin["managed_policies"] == ["x"]
     assert {reader["max_session_duration"], admin["max_session_duration"]} == {7200}
+
+
+def test_a_ready_statement_on_nothing_is_left_out():
+    nothing = {"Effect": "Allow", "Action": "s3:PutBucketTagging", "Resource": []}
+    known = {**KNOWN, "reader": {"description": "Reads", "policies": [nothing, READ]}}
+    made = iam.iam_people(["reader"], "t", "/t-access/", known, TRUST)
+    assert made["roles"][0]["inline_policies"]["own"]["Statement"] == [READ]
