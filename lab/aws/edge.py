@@ -17,7 +17,7 @@ from lab.aws.handlers import handler
 from lab.aws.waf import ITEMS
 
 #: Seconds until what was changed is deployed; CloudFront takes minutes.
-DEPLOY_SECONDS = 1.0
+DEPLOY_SECONDS = 0.3
 DISTRIBUTIONS: dict[str, dict[str, Any]] = {}
 ORIGINS: dict[str, dict[str, Any]] = {}
 TAGS: dict[str, dict[str, str]] = {}

@@ -53,6 +53,8 @@ ENTRANCE = "entrance"
 #: AWS's list of the addresses from which CloudFront reaches origins (Amazon VPC User Guide, "AWS-managed prefix lists").
 CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
 HEALTH_PORT = 8405
+#: RFC 1918 and RFC 6598: what no client on the internet has.
+PRIVATE = [ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
 #: 3 to 63 characters (S3 User Guide, "Bucket naming rules"); no dots, which break TLS to the bucket's own host name.
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 #: Days for which what was written over or removed can be brought back, and for which an unfinished upload is kept.
@@ -224,7 +226,7 @@ def _edge_faults(platform):
     ]
     for cidr in net.get("client_cidrs") or []:
         parsed = parse_network(cidr)
-        if parsed is not None and not parsed.is_private:
+        if parsed is not None and not any(parsed.subnet_of(network) for network in PRIVATE):
             found.append(
                 f"platform_network.client_cidrs holds {cidr}, a way past the web ACL of platform_edge: {edge};"
                 " only private networks may stand there."

@@ -23,10 +23,8 @@ description:
   - CloudFront takes minutes to deploy; the module waits for a VPC origin, and for a distribution only to remove it.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows each value that changes.
     support: full
@@ -182,18 +180,18 @@ class Account:
         if self.want["layout"] == "cloudfront":
             first += [self._find_origin, self._find_distribution]
         aws.parallel(lambda read: read(), first)
-        second = []
-        if entrance_plan.BALANCER in self.ids:
+        present, second = self.want["state"] == "present", []
+        if present and entrance_plan.BALANCER in self.ids:
             second += [self._listeners, self._balancer_attributes, self._elb_tags]
             if self.want["layout"] == "alb":
                 second.append(self._web_acl)
-        if entrance_plan.TARGETS in self.ids:
+        if present and entrance_plan.TARGETS in self.ids:
             second += [self._target_attributes, self._targets]
             second += [] if entrance_plan.BALANCER in self.ids else [self._elb_tags]
         if self.raw["origin"]:
             second.append(self._origin)
         if self.raw["distribution"]:
-            second += [self._distribution, self._distribution_tags]
+            second += [self._distribution, *([self._distribution_tags] if present else [])]
         aws.parallel(lambda read: read(), second)
 
     # The first round

@@ -14,16 +14,15 @@ description:
   - Reads the dynamic configuration by Patroni's REST API, compares, and writes only what differs, by one PATCH.
   - Values that mean the same are equal, for example C(5) and C("5"), or C(true) and C(on).
   - Settings that O(config) does not name are left; parameters of PostgreSQL that it does not name are taken out.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 attributes:
   check_mode:
     description: Says what would change.
     support: full
   diff_mode:
     description: Shows the configuration before and after.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   url:
@@ -33,18 +32,6 @@ options:
   config:
     description: The settings, as Patroni's documentation names them.
     type: dict
-    required: true
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate; Patroni lets only its holders write.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
-    type: path
     required: true
 """
 

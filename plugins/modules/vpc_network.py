@@ -19,10 +19,8 @@ description:
   - Refuses, before the first write, a second platform of the same name and a network that overlaps another VPC's.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows the plan, one line per call.
     support: full

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, platform
 from ansible_collections.selfhosted.ec2.plugins.modules import edge_entrance, vpc_network, waf_web_acl
 from botocore.exceptions import ClientError
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.integration.front_client import REGION, parameters
+from tests.integration import docs_example
+from tests.integration.front_client import REGION, ROOT, parameters
 
 UNKNOWN = f"arn:aws:acm:{REGION}:123456789012:certificate/0a1b2c3d"
 VIEWERS = "arn:aws:acm:us-east-1:123456789012:certificate/4e5f6a7b"
@@ -42,7 +44,7 @@ class Edge:
         self.description = {
             "name": name, "environment": "test", "region": REGION, "zones": [f"{REGION}a", f"{REGION}b"],
             "domain": f"{name}.internal", "edge": layout,
-            "network": {"cidr": cidr, "nat": "none", "client_cidrs": ["10.0.0.0/8"]},
+            "network": {"cidr": cidr, "nat": "single", "client_cidrs": ["10.0.0.0/8"]},
             "tiers": [{"name": "front", "components": ["haproxy"], "count": 2, "instance_type": "t3.micro"}],
         }  # fmt: skip
         wanted = {**platform.network(self.description, COMPONENTS), "region": REGION}
@@ -214,27 +216,31 @@ def test_what_is_not_described_of_a_distribution_stays(cdn):
     assert config["DefaultRootObject"] == "index.html"
 
 
-@pytest.mark.parametrize("operation", ["create_load_balancer", "create_vpc_origin", "create_distribution_with_tags"])
-def test_an_interrupted_run_is_finished_by_the_next(front, operation):
-    numbers = {"create_load_balancer": 72, "create_vpc_origin": 73, "create_distribution_with_tags": 74}
-    edge = Edge(front, "cloudfront", f"cut{numbers[operation]}", f"10.{numbers[operation]}.0.0/16")
-    connection = front.connection()
-    client = connection.client("elbv2" if "balancer" in operation else "cloudfront",
-                               None if "balancer" in operation else "us-east-1")  # fmt: skip
-    real, client.call = client.call, None
+def test_a_run_interrupted_thrice_is_finished_and_all_is_removed(front):
+    edge = Edge(front, "cloudfront", "cut", "10.72.0.0/16")
+    for service, operation in (
+        ("elbv2", "create_load_balancer"),
+        ("cloudfront", "create_vpc_origin"),
+        ("cloudfront", "create_distribution_with_tags"),
+    ):
+        connection = front.connection()
+        client = connection.client(service, None if service == "elbv2" else "us-east-1")
 
-    def call(name, **arguments):
-        answer = real(name, **arguments)
-        if name == operation:
-            raise aws.AwsError("cut off")
-        return answer
+        def call(name, _real=client.call, _last=operation, **arguments):
+            answer = _real(name, **arguments)
+            if name == _last:
+                raise aws.AwsError("cut off")
+            return answer
 
-    client.call = call
-    with pytest.raises(aws.AwsError, match="cut off"):
-        edge.run(connection=connection)
+        client.call = call
+        with pytest.raises(aws.AwsError, match="cut off"):
+            edge.run(connection=connection)
     # The distribution is the last that is made.
-    assert edge.run()["changed"] == (operation != "create_distribution_with_tags") and not edge.run()["changed"]
-    gone = edge.run(state="absent")
+    assert not edge.run()["changed"]
+    connection = front.connection()
+    gone = edge.run(connection=connection, state="absent")
+    known = yaml.safe_load((ROOT / "roles/aws_iam/vars/main.yml").read_text())
+    assert set(connection.resource_actions()) == set(known["__aws_iam_edge"])
     assert gone["changed"] and gone["address"] == ""
     assert not edge.run(state="absent")["changed"]
 
@@ -320,3 +326,34 @@ def test_the_front_refuses_what_aws_refuses(cdn):
     assert code(cloudfront, "create_vpc_origin", VpcOriginEndpointConfig={**endpoint, "Arn": f"{balancer}0"}) == (
         "InvalidArgument"
     )
+
+
+# The role
+
+
+HEALTH = """
+- hosts: localhost
+  gather_facts: false
+  module_defaults:
+    group/selfhosted.ec2.aws: {region: eu-west-1}
+  tasks:
+    - name: Compare
+      ansible.builtin.import_role: {name: selfhosted.ec2.aws_edge, tasks_from: health}
+"""
+
+
+def test_the_role_makes_web_acl_and_entrance_and_health_sees_drift(front, tmp_path):
+    edge = Edge(front, "alb", "stock", "10.76.0.0/16")
+    tiers = [{**edge.description["tiers"][0], "volumes": []}]
+    variables = {"platform_name": "stock", "platform_edge": "alb", "platform_tiers": tiers}
+    docs_example.inventory(tmp_path, {**variables, "aws_edge_certificate": edge.certificate})
+    health = tmp_path / "health.yml"
+    health.write_text(HEALTH)
+    playbook = docs_example.ROOT / "playbooks/aws_edge.yml"
+    changed, output = docs_example.run(front, tmp_path, playbook)
+    assert changed == 2 and edge.targets() == set(edge.hosts), output
+    assert docs_example.run(front, tmp_path, playbook, health)[0] == 0
+    group = edge.elb.describe_target_groups(Names=["stock-edge-443s"])["TargetGroups"][0]["TargetGroupArn"]
+    edge.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": edge.hosts[0]}])
+    with pytest.raises(AssertionError, match=f"The entrance stock-edge is not as described.*register {edge.hosts[0]}"):
+        docs_example.run(front, tmp_path, health)

@@ -593,7 +593,8 @@ def test_playbooks_from_nothing_to_nothing(front):
     # Whoever has credentials may ask who he is.
     called = {action_of(name) for name in front.calls()} - {"sts:getcalleridentity"}
     assert len(called) > 60 and called - operator_rights() == set()
-    assert operator_rights() - called == {right.lower() for rights in OTHERWISE.values() for right in rights.split()}
+    rest = {right for right in operator_rights() - called if not right.startswith(("cloudfront:", "elasticloadb"))}
+    assert rest == {right.lower() for rights in OTHERWISE.values() for right in rights.split()}
 
 
 def test_bad_input_is_refused_before_anything_is_touched(front):
