@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -716,6 +717,7 @@ def test_role_credentials(front):
 
     arn = front.client("sts", **keys()).get_caller_identity()["Arn"]
     assert arn == "arn:aws:sts::123456789012:assumed-role/role/i-0123456789abcdef0"
+    assert front.control("GET", "callers")["role"]["sts.GetCallerIdentity"] >= 1
     assert code(front.client("ec2", **keys(now=time.time() - 8 * 3600)).describe_vpcs)[0] == "RequestExpired"
     forged = {**keys(), "aws_session_token": keys()["aws_session_token"][:-4] + "AAA="}
     assert code(front.client("ec2", **forged).describe_vpcs)[0] == "AuthFailure"
@@ -789,6 +791,34 @@ def test_throttles_are_retried_and_counted(front):
     assert front.control("GET", "calls") == {"ssm.DescribeParameters": 2}
 
 
+def test_token_buckets_refill_and_a_client_that_keeps_to_its_own_is_never_refused(front):
+    front.control("PUT", "faults", {"rates": [{"service": "route53", "size": 2, "per_second": 0.5}]})
+    route53 = front.client("route53")
+
+    def refused():
+        try:
+            return not route53.list_hosted_zones()
+        except ClientError as error:
+            return error.response["Error"]["Code"] == "Throttling"
+
+    assert [refused(), refused()] == [False, False]
+    assert any(refused() for _call in range(20))
+    end = time.monotonic() + 20
+    while refused():
+        assert time.monotonic() < end, "the bucket does not refill"
+        time.sleep(0.2)
+    front.control("PUT", "faults", {"rates": [{"service": "route53", "size": 5, "per_second": 50}]})
+    front.control("DELETE", "calls")
+    options = {"region": "eu-west-1", "endpoint_url": front.url}
+    keys = {name.removeprefix("aws_").replace("_id", "").replace("secret_access", "secret"): value
+            for name, value in front.lab.credentials.items()}  # fmt: skip
+    ours = aws.Aws({**options, "access_key": keys["access_key"], "secret_key": keys["secret_key"]},
+                   rates={("route53", "*"): (4, 40)})  # fmt: skip
+    for _call in range(12):
+        ours.client("route53").call("list_hosted_zones")
+    assert front.control("GET", "calls") == {"route53.ListHostedZones": 12}
+
+
 def test_latency(front):
     client = front.client("ec2")
     client.describe_vpcs()
@@ -816,7 +846,14 @@ def test_lost_credentials(front):
 
 
 @pytest.mark.parametrize(
-    "faults", [{"latency": 3}, {"latency_ms": -1}, {"throttle": [{"count": 1}]}, {"failing_zones": "a"}]
+    "faults",
+    [
+        {"latency": 3},
+        {"latency_ms": -1},
+        {"throttle": [{"count": 1}]},
+        {"rates": [{"service": "ec2", "size": 0, "per_second": 1}]},
+        {"failing_zones": "a"},
+    ],
 )
 def test_bad_faults_are_refused(front, faults):
     with pytest.raises(urllib.error.HTTPError) as caught:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, iam_lint, platform
+from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, platform
 from ansible_collections.selfhosted.ec2.plugins.modules import (
     ec2_instances,
     key_pair,
@@ -22,6 +22,7 @@ from ansible_collections.selfhosted.ec2.plugins.modules import (
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from tests.iam_names import action_of
 from tests.integration.front_client import REGION, ROOT
 from tests.integration.front_process import HOST_KEY
 
@@ -555,13 +556,6 @@ def operator_rights():
         named = known[actions.strip("{ }")] if isinstance(actions, str) and actions.startswith("{") else actions
         allowed |= {action.lower() for action in ([named] if isinstance(named, str) else named)}
     return allowed
-
-
-def action_of(call):
-    """What IAM calls a recorded call, lower case: some operations of S3 have the name of another action."""
-    service, _dot, operation = call.lower().partition(".")
-    named = iam_lint.S3_OPERATIONS.get(operation, operation) if service == "s3" else operation
-    return f"{service}:{named.lower()}"
 
 
 def test_playbooks_from_nothing_to_nothing(front):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
+import urllib.request
 
+import boto3
 import psycopg
 import pytest
 from running import ROOT, playbook_changes
+
+from tests.iam_names import action_of, allowed
 
 ROWS = 1000
 
@@ -111,3 +116,15 @@ def test_all_volumes_wiped_and_rebuilt_from_the_repository(platform, moment):
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (ROWS,)
         assert connection.execute("SELECT count(*) FROM later WHERE id = 2").fetchone() == (1,)
     assert playbook_changes("postgresql") == 0
+
+
+def test_the_hosts_role_has_the_rights_that_its_calls_need(platform):
+    """What the hosts called with their role, by the front's record, against the policy that provision has written."""
+    with urllib.request.urlopen(f"{os.environ['AWS_ENDPOINT_URL']}/_lab/callers") as answer:
+        called = {action_of(name) for name in json.load(answer)["lab-database"]}
+    iam = boto3.client("iam")
+    (name,) = iam.list_role_policies(RoleName="lab-database")["PolicyNames"]
+    rights = allowed(iam.get_role_policy(RoleName="lab-database", PolicyName=name)["PolicyDocument"])
+    assert called - rights == set()
+    assert {"s3:listbucket", "s3:getobject", "s3:putobject"} <= called
+    print(f"rights that no call needed: {', '.join(sorted(rights - called)) or 'none'}")
