@@ -717,8 +717,16 @@ def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
     A component's C(iam) is a list of dict actions, resources and perhaps conditions; C({platform}) and C({region}) in
-    a resource stand for the platform's name and region.
+    a resource or condition stand for the platform's name and region.
     """
+
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: filled(value[key]) for key in value}
+        if isinstance(value, list):
+            return [filled(entry) for entry in value]
+        return str(value).replace("{platform}", platform["name"]).replace("{region}", platform["region"])
+
     result = {}
     for tier in platform["tiers"]:
         statements = []
@@ -728,13 +736,10 @@ def policies(platform, components):
                 statement = {
                     "Effect": "Allow",
                     "Action": sorted(entry["actions"]),
-                    "Resource": [
-                        text.replace("{platform}", platform["name"]).replace("{region}", platform["region"])
-                        for text in entry["resources"]
-                    ],
+                    "Resource": filled(entry["resources"]),
                 }
                 if entry.get("conditions"):
-                    statement["Condition"] = entry["conditions"]
+                    statement["Condition"] = filled(entry["conditions"])
                 statements.append(statement)
         result[tier["name"]] = {"Version": "2012-10-17", "Statement": statements} if statements else None
     return result

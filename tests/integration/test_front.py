@@ -7,11 +7,15 @@ import json
 import socket
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import boto3
+import jinja2
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 from botocore.config import Config
@@ -22,6 +26,7 @@ from lab.aws.credentials import role_credentials
 from lab.aws.rules import RULES
 from lab.paths import Lab
 
+ROOT = Path(__file__).resolve().parents[2]
 NO_RETRY = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
 FLAT = {"Version": "2012-10-17", "Statement": []}
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -721,6 +726,51 @@ def test_role_credentials(front):
     assert code(front.client("ec2", **keys(now=time.time() - 8 * 3600)).describe_vpcs)[0] == "RequestExpired"
     forged = {**keys(), "aws_session_token": keys()["aws_session_token"][:-4] + "AAA="}
     assert code(front.client("ec2", **forged).describe_vpcs)[0] == "AuthFailure"
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """The instance metadata service, as far as cloudwatch-metric asks."""
+
+    answers: dict[str, str] = {}
+
+    def answer(self):
+        body = self.answers[self.path.removeprefix("/latest")].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = answer
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_a_host_sends_a_metric_with_its_role(front, monkeypatch, capsys):
+    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
+    environment.filters["comment"] = lambda text: f"# {text}"
+    template = environment.from_string((ROOT / "roles/host_baseline/templates/cloudwatch-metric.j2").read_text())
+    tool = types.ModuleType("cloudwatch_metric")
+    text = template.render(ansible_managed="Managed", platform_name="trading")
+    exec(compile(text, "cloudwatch-metric", "exec"), tool.__dict__)  # noqa: S102 (it has no .py name to import)
+    held = role_credentials(front.lab.state, "trading-database", "i-0123456789abcdef0")
+    role = "/meta-data/iam/security-credentials/"
+    Metadata.answers = {"/api/token": "t", role: "trading-database", f"{role}trading-database": json.dumps(held)}
+    Metadata.answers["/meta-data/placement/region"] = "eu-west-1"
+    server = HTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tool.METADATA = f"http://127.0.0.1:{server.server_port}/latest"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+    assert tool.main(["BackupSucceeded", "1", "backup=postgresql"]) == 0, capsys.readouterr().err
+    (metric,) = front.client("cloudwatch").list_metrics(Namespace="trading")["Metrics"]
+    assert metric["MetricName"] == "BackupSucceeded"
+    assert metric["Dimensions"] == [{"Name": "backup", "Value": "postgresql"}]
+    assert front.control("GET", "callers")["trading-database"] == {"cloudwatch.PutMetricData": 1}
+    assert tool.main(["BackupSucceeded", "many"]) == 1 and "was not sent" in capsys.readouterr().err
+    assert tool.main(["BackupSucceeded"]) == 2
+    Metadata.answers[f"{role}trading-database"] = json.dumps({**held, "SecretAccessKey": "wrong"})
+    assert tool.main(["Heartbeat", "1"]) == 1 and "SignatureDoesNotMatch" in capsys.readouterr().err
+    server.shutdown()
 
 
 def test_keys_made_by_the_api(front, world):

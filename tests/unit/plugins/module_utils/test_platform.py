@@ -369,3 +369,17 @@ def test_a_public_address_leads_past_the_web_acl():
     assert platform.faults(given, COMPONENTS) == []
     given["tiers"][1]["name"] = "entrance"
     assert any("is the load balancer's" in fault for fault in platform.faults(given, COMPONENTS))
+
+
+def test_rights_of_a_component_are_narrowed_to_the_platform():
+    right = {"actions": ["cloudwatch:PutMetricData"], "resources": ["*"]}
+    right["conditions"] = {"StringEquals": {"cloudwatch:namespace": "{platform}"}}
+    policy = platform.policies(description(), {"etcd": {"iam": [right]}})["database"]
+    assert policy["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["cloudwatch:PutMetricData"],
+            "Resource": ["*"],
+            "Condition": {"StringEquals": {"cloudwatch:namespace": "trading"}},
+        }
+    ]
