@@ -113,10 +113,10 @@ def compare(front: Front, folder: Path, records: list[dict], latency: int, ancho
 
 
 def main() -> int:
-    """Run the comparison without and with latency."""
+    """Run the comparison for each latency."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=200)
-    parser.add_argument("--latency", type=int, default=150, help="milliseconds of the second comparison (default 150)")
+    parser.add_argument("--latency", type=int, nargs="+", default=[0, 150], help="milliseconds of each call")
     parser.add_argument("--ours-only", action="store_true")
     arguments = parser.parse_args()
     records = [
@@ -129,7 +129,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         front = Front(Path(folder) / "front")
         try:
-            for latency in (0, arguments.latency):
+            for latency in arguments.latency:
                 reached &= compare(front, Path(folder), records, latency, not arguments.ours_only)
         finally:
             front.close()
