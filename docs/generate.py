@@ -120,7 +120,10 @@ def plugin_page(kind_name: str, path: Path, document: dict[str, Any]) -> str:
     if document.get("options"):
         lines += [*table(option_rows(document["options"], {})), ""]
     if "selfhosted.ec2.aws" in document.get("extends_documentation_fragment", []):
-        lines += [f"Besides, the connection of every AWS module: {', '.join(f'`{name}`' for name in connection())}.", ""]
+        lines += [
+            f"Besides, the connection of every AWS module: {', '.join(f'`{name}`' for name in connection())}.",
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -26,6 +26,7 @@ BOTOCORE_NAMES = {
     "monitoring": "cloudwatch",
     "elasticloadbalancing": "elbv2",
     "email": "ses",
+    "sso": "sso-admin",
     "tagging": "resourcegroupstaggingapi",
 }
 # Words with which the names of reading actions begin.

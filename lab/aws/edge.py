@@ -30,7 +30,9 @@ def _identity() -> str:
 
 def _held(table: dict[str, dict[str, Any]], identity: str, code: str) -> dict[str, Any]:
     if identity not in table:
-        raise AWSError(code, f"The specified {'VPC origin' if table is ORIGINS else 'distribution'} does not exist.", 404)
+        raise AWSError(
+            code, f"The specified {'VPC origin' if table is ORIGINS else 'distribution'} does not exist.", 404
+        )
     return table[identity]
 
 
@@ -87,7 +89,9 @@ def _check(config: dict[str, Any], own: str = "") -> None:
 def _check_origin(origin: dict[str, Any]) -> None:
     kinds = [key for key in ("CustomOriginConfig", "S3OriginConfig", "VpcOriginConfig") if origin.get(key)]
     if len(kinds) != 1:
-        raise AWSError("InvalidOrigin", "An origin has one of CustomOriginConfig, S3OriginConfig, VpcOriginConfig.", 400)
+        raise AWSError(
+            "InvalidOrigin", "An origin has one of CustomOriginConfig, S3OriginConfig, VpcOriginConfig.", 400
+        )
     if kinds != ["VpcOriginConfig"]:
         return
     held = ORIGINS.get(origin["VpcOriginConfig"].get("VpcOriginId", ""))
@@ -133,7 +137,11 @@ def _create(config: dict[str, Any], tags: dict[str, Any] | None) -> dict[str, An
         text = "The caller reference you attempted to create the distribution with is associated with another one."
         raise AWSError("DistributionAlreadyExists", text, 409)
     identity = _identity()
-    held = {"id": identity, "config": copy.deepcopy(config), "arn": f"arn:aws:cloudfront::{ACCOUNT}:distribution/{identity}"}
+    held = {
+        "id": identity,
+        "config": copy.deepcopy(config),
+        "arn": f"arn:aws:cloudfront::{ACCOUNT}:distribution/{identity}",
+    }
     _stamp(held)
     DISTRIBUTIONS[identity] = held
     _keep_tags(held["arn"], tags)
@@ -225,7 +233,11 @@ def create_vpc_origin(call: Call, _front: Any) -> dict[str, Any]:
     if any(other["config"]["Name"] == config["Name"] for other in ORIGINS.values()):
         raise AWSError("EntityAlreadyExists", "The entity already exists. You must provide a unique entity.", 409)
     identity = "vo_" + uuid.uuid4().hex[:20]
-    held = {"id": identity, "config": copy.deepcopy(config), "arn": f"arn:aws:cloudfront::{ACCOUNT}:vpcorigin/{identity}"}
+    held = {
+        "id": identity,
+        "config": copy.deepcopy(config),
+        "arn": f"arn:aws:cloudfront::{ACCOUNT}:vpcorigin/{identity}",
+    }
     _stamp(held)
     ORIGINS[identity] = held
     _keep_tags(held["arn"], call.params.get("Tags"))

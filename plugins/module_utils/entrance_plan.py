@@ -463,7 +463,9 @@ def removal(want, ids, raw):
         if found["DistributionConfig"].get("Enabled"):
             config = {**found["DistributionConfig"], "Enabled": False}
             arguments = {"Id": found["Id"], "IfMatch": found["ETag"], "DistributionConfig": config}
-            steps.append(Step(f"switch the distribution {found['Id']} off", "cloudfront:update_distribution", arguments))
+            steps.append(
+                Step(f"switch the distribution {found['Id']} off", "cloudfront:update_distribution", arguments)
+            )
         steps.append(Step(f"delete the distribution {found['Id']}", "delete_distribution", {"id": found["Id"]}))
     if raw["origin"]:
         steps.append(Step(f"delete the VPC origin {want['name']}", "delete_origin", {"id": raw["origin"]["Id"]}))

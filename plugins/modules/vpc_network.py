@@ -193,7 +193,11 @@ def read(ec2, platform, prefix_lists=()):
     if prefix_lists:
         named = [{"Name": "prefix-list-name", "Values": list(prefix_lists)}]
         answer = ec2.pages("describe_managed_prefix_lists", "PrefixLists", Filters=named, MaxResults=100)
-    lists = {"vpcs": vpcs, "prefix_lists": answer if prefix_lists else [], **{name: network_plan.with_tag(items, platform) for name, items in found.items()}}
+    lists = {
+        "vpcs": vpcs,
+        "prefix_lists": answer if prefix_lists else [],
+        **{name: network_plan.with_tag(items, platform) for name, items in found.items()},
+    }
     if own:
         vpc = own[0]["VpcId"]
         inside = {"Filters": [{"Name": "vpc-id", "Values": [vpc]}], "MaxResults": 1000}

@@ -251,7 +251,9 @@ def test_absent_removes_what_there_is_protected_or_not(alb):
     done = alb.run(state="absent")
     assert done["actions"] == planned["actions"] and planned["diff"]["before"].count("\n") == len(done["actions"])
     assert not alb.run(state="absent")["changed"]
-    assert [g for g in alb.elb.describe_target_groups()["TargetGroups"] if g["TargetGroupName"].startswith("shop")] == []
+    assert [
+        g for g in alb.elb.describe_target_groups()["TargetGroups"] if g["TargetGroupName"].startswith("shop")
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,9 @@ def test_bad_input_is_refused_before_the_first_call(front, layout, given, words)
 def test_what_the_account_lacks_is_one_sentence(front):
     wanted = {"platform": "none", "name": "none-edge", "layout": "alb", "tiers": ["front"], "certificate": UNKNOWN}
     front.forget_calls()
-    with pytest.raises(aws.AwsError, match="has no public subnets; run provision first. There is no security group none-entr"):
+    with pytest.raises(
+        aws.AwsError, match="has no public subnets; run provision first. There is no security group none-entr"
+    ):
         edge_entrance.manage(parameters(edge_entrance, wanted), front.connection(), False)
     assert not front.writes()
 
@@ -302,7 +306,9 @@ def test_the_front_refuses_what_aws_refuses(cdn):
     foreign = cdn.ec2.create_security_group(
         GroupName="x", Description="x", VpcId=cdn.ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
     )["GroupId"]
-    assert code(elb, "set_security_groups", LoadBalancerArn=balancer, SecurityGroups=[foreign]) == "InvalidSecurityGroup"
+    assert (
+        code(elb, "set_security_groups", LoadBalancerArn=balancer, SecurityGroups=[foreign]) == "InvalidSecurityGroup"
+    )
     assert code(elb, "delete_load_balancer", LoadBalancerArn=balancer) == "OperationNotPermitted"
     targets = [{"Id": "i-0123456789abcdef0"}]
     assert code(elb, "register_targets", TargetGroupArn=group, Targets=targets) == "InvalidTarget"
@@ -322,7 +328,13 @@ def test_the_front_refuses_what_aws_refuses(cdn):
     origin = config["Origins"]["Items"][0]["VpcOriginConfig"]["VpcOriginId"]
     tag = cloudfront.get_vpc_origin(Id=origin)["ETag"]
     assert code(cloudfront, "delete_vpc_origin", Id=origin, IfMatch=tag) == "CannotDeleteEntityWhileInUse"
-    endpoint = {"Name": "public", "Arn": balancer, "HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
+    endpoint = {
+        "Name": "public",
+        "Arn": balancer,
+        "HTTPPort": 80,
+        "HTTPSPort": 443,
+        "OriginProtocolPolicy": "https-only",
+    }
     assert code(cloudfront, "create_vpc_origin", VpcOriginEndpointConfig={**endpoint, "Arn": f"{balancer}0"}) == (
         "InvalidArgument"
     )
