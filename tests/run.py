@@ -95,7 +95,7 @@ def suite(name: str) -> list[Suite]:
 
 
 def role_suite(*roles: str) -> Suite:
-    """The scenarios of some roles in one lab: those of AWS services have no hosts, and an account is for all of them."""
+    """The scenarios of some roles in one lab: those of AWS services have no hosts, and share an account as in life."""
     name = roles[0] if len(roles) == 1 else "aws_*"
     commands = [["molecule", "test", "-s", role] for role in roles]
     return Suite(f"role:{name}", commands, reports=[f"verify-{role}" for role in roles])

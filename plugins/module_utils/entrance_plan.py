@@ -50,7 +50,7 @@ def faults(want, region):
     found = []
     if not NAME.match(want["name"]):
         found.append(
-            f"The name {want['name']!r} must be 1 to 25 lower-case letters, digits and dashes, without a dash at an end."
+            f"The name {want['name']!r} must be 1 to 25 lower-case letters, digits and dashes, no dash at an end."
         )
     if want["state"] == "absent":
         return found
@@ -433,7 +433,7 @@ class Planner:
             operation, path = "cloudfront:create_distribution_with_tags", ("Distribution", "ARN")
             return [
                 # It may be left undeployed by a run that was cut off.
-                Step(f"wait until the VPC origin {self.want['name']} is deployed", "wait_origin", {"id": ORIGIN}),
+                Step(f"wait until the VPC origin {self.want['name']} is deployed", "wait_origin", {"identity": ORIGIN}),
                 Step("create the distribution", operation, arguments, "@distribution", path),
             ]
         config = merge(raw["DistributionConfig"], part)
@@ -466,9 +466,9 @@ def removal(want, ids, raw):
             steps.append(
                 Step(f"switch the distribution {found['Id']} off", "cloudfront:update_distribution", arguments)
             )
-        steps.append(Step(f"delete the distribution {found['Id']}", "delete_distribution", {"id": found["Id"]}))
+        steps.append(Step(f"delete the distribution {found['Id']}", "delete_distribution", {"identity": found["Id"]}))
     if raw["origin"]:
-        steps.append(Step(f"delete the VPC origin {want['name']}", "delete_origin", {"id": raw["origin"]["Id"]}))
+        steps.append(Step(f"delete the VPC origin {want['name']}", "delete_origin", {"identity": raw["origin"]["Id"]}))
     if BALANCER in ids:
         off = {"LoadBalancerArn": BALANCER, "Attributes": tag_list({"deletion_protection.enabled": "false"})}
         steps += [
@@ -482,7 +482,7 @@ def removal(want, ids, raw):
 def old_groups(groups):
     """Return the steps that remove target groups that nothing sends to any more; I(groups): dict of name to ARN."""
     return [
-        Step(f"delete the target group {name}", "delete_target_group", {"TargetGroupArn": arn})
+        Step(f"delete the target group {name}", "delete_target_group", {"arn": arn})
         for name, arn in sorted(groups.items())
     ]
 

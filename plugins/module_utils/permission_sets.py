@@ -13,7 +13,7 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils.aws import tag_list
 from ansible_collections.selfhosted.ec2.plugins.module_utils.iam_plan import fill
 from ansible_collections.selfhosted.ec2.plugins.module_utils.steps import Step
 
-#: Identity Center API Reference, CreatePermissionSet; user guide, "Quotas": 20 managed policies, 32,768 characters inline.
+#: Identity Center API Reference, CreatePermissionSet, PutInlinePolicyToPermissionSet; user guide, "Quotas".
 NAME = re.compile(r"[\w+=,.@-]{1,32}\Z")
 DURATION = re.compile(r"PT(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)S)?\Z")
 MAX_POLICIES, MAX_INLINE, MAX_DESCRIPTION = 20, 32768, 700
@@ -56,22 +56,27 @@ def faults(entries, prefix):
         f"The permission set {name} is described twice." for name in sorted({n for n in names if names.count(n) > 1})
     ]
     for entry in entries:
-        where = f"The permission set {entry['name']}"
-        if not NAME.match(entry["name"]):
-            found.append(f"{where!s}: the name must be 1 to 32 letters, digits and + = , . @ _ -.")
-        if prefix and not entry["name"].startswith(prefix):
-            found.append(f"{where} does not begin with prune_prefix {prefix}, so it would never be removed again.")
-        if not SHORTEST <= int(entry["session_duration"]) <= LONGEST:
-            found.append(f"{where}: session_duration is {entry['session_duration']}; it must be 3600 to 43200 seconds.")
-        if len(entry["description"] or "") > MAX_DESCRIPTION:
-            found.append(f"{where}: the description has more than {MAX_DESCRIPTION} characters.")
-        if len(entry["managed_policies"]) > MAX_POLICIES:
-            found.append(f"{where} has {len(entry['managed_policies'])} managed policies; {MAX_POLICIES} are allowed.")
-        if entry["inline_policy"]:
-            found += [f"{where}: the inline policy {fault}." for fault in iam_policy.faults(entry["inline_policy"])]
-            size = len(json.dumps(entry["inline_policy"]))
-            if size > MAX_INLINE:
-                found.append(f"{where}: the inline policy has {size} characters; {MAX_INLINE} are allowed.")
+        found += _entry_faults(entry, f"The permission set {entry['name']}", prefix)
+    return found
+
+
+def _entry_faults(entry, where, prefix):
+    found = []
+    if not NAME.match(entry["name"]):
+        found.append(f"{where}: the name must be 1 to 32 letters, digits and + = , . @ _ -.")
+    if prefix and not entry["name"].startswith(prefix):
+        found.append(f"{where} does not begin with prune_prefix {prefix}, so it would never be removed again.")
+    if not SHORTEST <= int(entry["session_duration"]) <= LONGEST:
+        found.append(f"{where}: session_duration is {entry['session_duration']}; it must be 3600 to 43200 seconds.")
+    if len(entry["description"] or "") > MAX_DESCRIPTION:
+        found.append(f"{where}: the description has more than {MAX_DESCRIPTION} characters.")
+    if len(entry["managed_policies"]) > MAX_POLICIES:
+        found.append(f"{where} has {len(entry['managed_policies'])} managed policies; {MAX_POLICIES} are allowed.")
+    if entry["inline_policy"]:
+        found += [f"{where}: the inline policy {fault}." for fault in iam_policy.faults(entry["inline_policy"])]
+        size = len(json.dumps(entry["inline_policy"]))
+        if size > MAX_INLINE:
+            found.append(f"{where}: the inline policy has {size} characters; {MAX_INLINE} are allowed.")
     return found
 
 

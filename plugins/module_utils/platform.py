@@ -50,7 +50,7 @@ RECORD_TTL = 30
 #: Layouts of the edge with a web ACL: what it lets through reaches HAProxy by this group of the load balancer alone.
 GUARDED = ("alb", "cloudfront")
 ENTRANCE = "entrance"
-#: AWS's list of the addresses from which CloudFront reaches origins (Amazon VPC User Guide, "AWS-managed prefix lists").
+#: AWS's list of the addresses from which CloudFront reaches origins (VPC User Guide, "AWS-managed prefix lists").
 CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
 HEALTH_PORT = 8405
 #: RFC 1918 and RFC 6598: what no client on the internet has.
@@ -509,9 +509,9 @@ def _entrance_ingress(platform):
 def security_groups(platform, components):
     """Return one security group per tier, and that of the load balancer before HAProxy.
 
-    Each is a dict name, tier, description, ingress, egress. A rule is a dict protocol, from_port, to_port, peer (a CIDR,
-    C(group:<name>) or C(prefix:<name>)), description. What comes in is what
-    the flows say and ssh for operators; what goes out is C(EGRESS) and the flows seen from the other end.
+    Each is a dict name, tier, description, ingress, egress. A rule is a dict protocol, from_port, to_port, peer
+    (a CIDR, C(group:<name>) or C(prefix:<name>)), description. What comes in is what the flows say and ssh for
+    operators; what goes out is C(EGRESS) and the flows seen from the other end.
     """
     ingress = {tier["name"]: _tier_ingress(platform, tier, components) for tier in platform["tiers"]}
     egress = {name: {(proto, port, port, ANYWHERE): "every host" for proto, port in EGRESS} for name in ingress}

@@ -53,7 +53,7 @@ options:
     elements: str
     default: []
   security_group:
-    description: Name of the load balancer's security group, which provision makes; default O(platform) with C(-entrance).
+    description: Name of the load balancer's security group, which provision makes; O(platform) with C(-entrance).
     type: str
   target:
     description: Where the hosts take requests.
@@ -126,7 +126,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 address:
-  description: Name to which clients' names shall point, of the distribution or the load balancer; empty before it exists.
+  description: Name to which clients' names shall point; empty before the distribution or load balancer exists.
   returned: always
   type: str
 load_balancer:
@@ -178,7 +178,7 @@ class Account:
         if self.want["state"] == "present":
             first += [self._subnets, self._security_group, self._instances]
         if self.want["layout"] == "cloudfront":
-            first += [self._find_origin, self._find_distribution]
+            first += [self._find_origin, self.find_distribution]
         aws.parallel(lambda read: read(), first)
         present, second = self.want["state"] == "present", []
         if present and entrance_plan.BALANCER in self.ids:
@@ -275,7 +275,7 @@ class Account:
             self.raw["origin"] = {"Id": found[0]["Id"]}
             self.ids[entrance_plan.ORIGIN] = found[0]["Id"]
 
-    def _find_distribution(self):
+    def find_distribution(self):
         name = entrance_plan.comment(self.want)
         found = [d for d in self._listed("list_distributions", "DistributionList") if d["Comment"] == name]
         if len(found) > 1:
@@ -345,62 +345,60 @@ class Account:
 
     def waits(self):
         """Return the operations of the plan that wait, or need an answer first."""
-        clock = self.connection.clock
-
-        def active(arn):
-            def check():
-                found = self.describe_balancer(LoadBalancerArns=[arn])
-                state = (found or {}).get("State", {}).get("Code")
-                if state == "failed":
-                    raise aws.AwsError(f"The load balancer {arn} failed: {found['State'].get('Reason')}.")
-                return found if state == "active" else None
-
-            return steps.wait_until(check, "the load balancer is active", clock, TIMEOUT)
-
-        def gone(arn):
-            def check():
-                return not self.describe_balancer(LoadBalancerArns=[arn])
-
-            return steps.wait_until(check, "the load balancer is gone", clock, TIMEOUT)
-
-        def origin(id):
-            def check():
-                return self.cloudfront.call("get_vpc_origin", Id=id)["VpcOrigin"]["Status"] == "Deployed"
-
-            return steps.wait_until(check, "the VPC origin is deployed", clock, DEPLOY_TIMEOUT)
-
-        def delete_distribution(id):
-            def deployed():
-                answer = self.cloudfront.call("get_distribution", Id=id)
-                return answer["ETag"] if answer["Distribution"]["Status"] == "Deployed" else None
-
-            tag = steps.wait_until(deployed, "the distribution is switched off everywhere", clock, DEPLOY_TIMEOUT)
-            return self.cloudfront.call("delete_distribution", Id=id, IfMatch=tag)
-
-        def delete_origin(id):
-            tag = self.cloudfront.call("get_vpc_origin", Id=id)["ETag"]
-            return self.cloudfront.call("delete_vpc_origin", Id=id, IfMatch=tag)
-
-        def delete_target_group(TargetGroupArn):
-            def check():
-                try:
-                    self.elb.call("delete_target_group", TargetGroupArn=TargetGroupArn)
-                except aws.AwsError as error:
-                    if error.code != "ResourceInUse":
-                        raise
-                    return False
-                return True
-
-            return steps.wait_until(check, "nothing sends to the old target group", clock, TIMEOUT)
-
         return {
-            "wait_active": active,
-            "wait_gone": gone,
-            "wait_origin": origin,
-            "delete_distribution": delete_distribution,
-            "delete_origin": delete_origin,
-            "delete_target_group": delete_target_group,
+            "wait_active": self._active,
+            "wait_gone": self._gone,
+            "wait_origin": self._origin_deployed,
+            "delete_distribution": self._delete_distribution,
+            "delete_origin": self._delete_origin,
+            "delete_target_group": self._delete_target_group,
         }
+
+    def _until(self, check, what, timeout=TIMEOUT):
+        return steps.wait_until(check, what, self.connection.clock, timeout)
+
+    def _active(self, arn):
+        def check():
+            found = self.describe_balancer(LoadBalancerArns=[arn])
+            state = (found or {}).get("State", {}).get("Code")
+            if state == "failed":
+                raise aws.AwsError(f"The load balancer {arn} failed: {found['State'].get('Reason')}.")
+            return found if state == "active" else None
+
+        return self._until(check, "the load balancer is active")
+
+    def _gone(self, arn):
+        return self._until(lambda: not self.describe_balancer(LoadBalancerArns=[arn]), "the load balancer is gone")
+
+    def _origin_deployed(self, identity):
+        def check():
+            return self.cloudfront.call("get_vpc_origin", Id=identity)["VpcOrigin"]["Status"] == "Deployed"
+
+        return self._until(check, "the VPC origin is deployed", DEPLOY_TIMEOUT)
+
+    def _delete_distribution(self, identity):
+        def deployed():
+            answer = self.cloudfront.call("get_distribution", Id=identity)
+            return answer["ETag"] if answer["Distribution"]["Status"] == "Deployed" else None
+
+        tag = self._until(deployed, "the distribution is switched off everywhere", DEPLOY_TIMEOUT)
+        return self.cloudfront.call("delete_distribution", Id=identity, IfMatch=tag)
+
+    def _delete_origin(self, identity):
+        tag = self.cloudfront.call("get_vpc_origin", Id=identity)["ETag"]
+        return self.cloudfront.call("delete_vpc_origin", Id=identity, IfMatch=tag)
+
+    def _delete_target_group(self, arn):
+        def check():
+            try:
+                self.elb.call("delete_target_group", TargetGroupArn=arn)
+            except aws.AwsError as error:
+                if error.code != "ResourceInUse":
+                    raise
+                return False
+            return True
+
+        return self._until(check, "nothing sends to the old target group")
 
 
 def present(want, account):
@@ -441,11 +439,9 @@ def result(want, account, ids, plan, diff, check_mode):
     gone = want["state"] == "absent" and not check_mode
     address = ids.get(entrance_plan.ADDRESS, "")
     if want["layout"] == "cloudfront":
-        found = account.raw["distribution"]
-        if not found and "@distribution" in ids:
-            account._find_distribution()
-            found = account.raw["distribution"]
-        address = found["DomainName"] if found else ""
+        if "@distribution" in ids and not account.raw["distribution"]:
+            account.find_distribution()
+        address = (account.raw["distribution"] or {}).get("DomainName", "")
     return {
         "changed": bool(plan),
         "address": "" if gone else address,

@@ -190,14 +190,12 @@ def read(ec2, platform, prefix_lists=()):
         "nat_gateways": ec2.pages("describe_nat_gateways", "NatGateways", Filter=mine, MaxResults=1000),
         "addresses": ec2.call("describe_addresses", Filters=mine)["Addresses"],
     }
+    known = []
     if prefix_lists:
         named = [{"Name": "prefix-list-name", "Values": list(prefix_lists)}]
-        answer = ec2.pages("describe_managed_prefix_lists", "PrefixLists", Filters=named, MaxResults=100)
-    lists = {
-        "vpcs": vpcs,
-        "prefix_lists": answer if prefix_lists else [],
-        **{name: network_plan.with_tag(items, platform) for name, items in found.items()},
-    }
+        known = ec2.pages("describe_managed_prefix_lists", "PrefixLists", Filters=named, MaxResults=100)
+    ours = {name: network_plan.with_tag(items, platform) for name, items in found.items()}
+    lists = {"vpcs": vpcs, "prefix_lists": known, **ours}
     if own:
         vpc = own[0]["VpcId"]
         inside = {"Filters": [{"Name": "vpc-id", "Values": [vpc]}], "MaxResults": 1000}

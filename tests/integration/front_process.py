@@ -40,9 +40,10 @@ class QuietLab(Lab):
 def prepare():
     """Import and read what every front needs, before the first is forked."""
     os.environ.update(server.ENVIRONMENT)
-    import lab.aws.front  # noqa: F401 (reads moto and its tables)
     from moto.backends import get_backend
     from moto.core.utils import get_service_model
+
+    import lab.aws.front  # noqa: F401 (reads moto and its tables)
 
     for name in MODELS:
         get_service_model(name)

@@ -534,8 +534,8 @@ def changed(run):
 
 #: Rights of the operator that making, repeating and removing the small platform does not call for, and what does.
 OTHERWISE = {
-    "implied by a call that gives tags or a role": """dynamodb:TagResource iam:PassRole iam:TagInstanceProfile iam:TagRole
-        ssm:AddTagsToResource""",
+    "implied by a call that gives tags or a role": """dynamodb:TagResource iam:PassRole iam:TagInstanceProfile
+        iam:TagRole ssm:AddTagsToResource""",
     "a platform that changes": """ec2:AssociateIamInstanceProfile ec2:DeleteRoute ec2:DeleteTags
         ec2:DescribeIamInstanceProfileAssociations ec2:ModifyInstanceAttribute ec2:ModifyInstanceMetadataOptions
         ec2:ModifyVolume ec2:ReplaceIamInstanceProfileAssociation ec2:ReplaceRoute ec2:ReplaceRouteTableAssociation

@@ -1,4 +1,4 @@
-"""Thirteen defects that amazon.aws and community.aws have, and for each the tests that show this collection free of it."""
+"""Thirteen defects of amazon.aws and community.aws, and for each the tests that show this collection free of it."""
 
 from pathlib import Path
 

@@ -59,7 +59,8 @@ def of(service: str, action: str) -> list[Rule]:
 
 _INDEX: dict[tuple[str, str], list[Rule]] = {}
 
-from lab.aws.rules import (
+# They fill the table.
+from lab.aws.rules import (  # noqa: E402, F401  # noqa: E402, F401
     cloudtrail,
     cloudwatch,
     dynamodb,
@@ -73,4 +74,4 @@ from lab.aws.rules import (
     ssm,
     volumes,
     wafv2,
-)  # noqa: E402, F401 (they fill the table)
+)

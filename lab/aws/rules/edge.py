@@ -1,4 +1,4 @@
-"""What Elastic Load Balancing refuses beyond what moto does. CloudFront's refusals stand with its answers in edge.py."""
+"""What Elastic Load Balancing refuses beyond what moto does. CloudFront's refusals stand with its answers."""
 
 from __future__ import annotations
 
