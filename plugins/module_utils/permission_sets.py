@@ -10,7 +10,7 @@ import re
 
 from ansible_collections.selfhosted.ec2.plugins.module_utils import iam_policy
 from ansible_collections.selfhosted.ec2.plugins.module_utils.aws import tag_list
-from ansible_collections.selfhosted.ec2.plugins.module_utils.iam_plan import fill
+from ansible_collections.selfhosted.ec2.plugins.module_utils.iam_plan import NO_ACCOUNT, fill
 from ansible_collections.selfhosted.ec2.plugins.module_utils.steps import Step
 
 #: Identity Center API Reference, CreatePermissionSet, PutInlinePolicyToPermissionSet; user guide, "Quotas".
@@ -73,8 +73,10 @@ def _entry_faults(entry, where, prefix):
     if len(entry["managed_policies"]) > MAX_POLICIES:
         found.append(f"{where} has {len(entry['managed_policies'])} managed policies; {MAX_POLICIES} are allowed.")
     if entry["inline_policy"]:
-        found += [f"{where}: the inline policy {fault}." for fault in iam_policy.faults(entry["inline_policy"])]
-        size = len(json.dumps(entry["inline_policy"]))
+        # The account is not asked for before the input is right.
+        policy = fill(entry["inline_policy"], NO_ACCOUNT, "aws")
+        found += [f"{where}: the inline policy {fault}." for fault in iam_policy.faults(policy)]
+        size = len(json.dumps(policy))
         if size > MAX_INLINE:
             found.append(f"{where}: the inline policy has {size} characters; {MAX_INLINE} are allowed.")
     return found

@@ -15,7 +15,8 @@ READ = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 
 
 def document(*actions):
-    statement = {"Sid": "Own", "Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    resource = "arn:{partition}:ec2:eu-west-1:{account}:instance/*"
+    statement = {"Sid": "Own", "Effect": "Allow", "Action": list(actions), "Resource": resource}
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
