@@ -399,8 +399,7 @@ class Planner:
         name = balancer_name(self.want)
         if part is None:
             return [Step(f"take the web ACL from {name}", "wafv2:disassociate_web_acl", {"ResourceArn": BALANCER})]
-        arguments = {"WebACLArn": part["arn"], "ResourceArn": BALANCER}
-        return [Step(f"put the web ACL before {name}", "wafv2:associate_web_acl", arguments)]
+        return [Step(f"put the web ACL before {name}", "associate", {"acl": part["arn"], "balancer": BALANCER})]
 
     def _listener(self, name, part):
         port = int(name.split()[1])

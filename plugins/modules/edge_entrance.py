@@ -152,6 +152,8 @@ TIMEOUT = 600
 DEPLOY_TIMEOUT = 1800
 NOT_FOUND = ("LoadBalancerNotFound", "LoadBalancerNotFoundException")
 NO_ACL = "WAFNonexistentItemException"
+#: A web ACL or load balancer that was made just now is not known everywhere for some seconds.
+YOUNG_ACL = "WAFUnavailableEntityException"
 
 
 class Account:
@@ -348,6 +350,7 @@ class Account:
         return {
             "wait_active": self._active,
             "wait_gone": self._gone,
+            "associate": self._associate,
             "wait_origin": self._origin_deployed,
             "delete_distribution": self._delete_distribution,
             "delete_origin": self._delete_origin,
@@ -369,6 +372,17 @@ class Account:
 
     def _gone(self, arn):
         return self._until(lambda: not self.describe_balancer(LoadBalancerArns=[arn]), "the load balancer is gone")
+
+    def _associate(self, acl, balancer):
+        def check():
+            try:
+                return self.call("wafv2:associate_web_acl", WebACLArn=acl, ResourceArn=balancer) or True
+            except aws.AwsError as error:
+                if error.code != YOUNG_ACL:
+                    raise
+                return False
+
+        return self._until(check, "AWS WAF knows the new web ACL everywhere")
 
     def _origin_deployed(self, identity):
         def check():

@@ -63,10 +63,10 @@ class Edge:
             SecurityGroupIds=[self.network["security_groups"][f"{self.name}-front"]],
         )["Instances"][0]["InstanceId"]  # fmt: skip
 
-    def make_acl(self):
+    def make_acl(self, name="edge"):
         scope, region = ("REGIONAL", REGION) if self.layout == "alb" else ("CLOUDFRONT", "us-east-1")
         connection = aws.Aws({**self.front.options, "region": region}, clock=self.front.connection().clock)
-        given = parameters(waf_web_acl, {**self.front.options, "name": f"{self.name}-edge", "scope": scope})
+        given = parameters(waf_web_acl, {**self.front.options, "name": f"{self.name}-{name}", "scope": scope})
         return waf_web_acl.manage(given, connection, False, lambda _warning: None)["web_acl"]["arn"]
 
     def run(self, check=False, connection=None, **more):
@@ -180,6 +180,19 @@ def test_a_replaced_host_changes_the_targets_and_a_stopped_one_stays(alb):
     assert alb.run()["actions"] == [f"register {alb.hosts[1]}"] and old not in alb.targets()
     alb.ec2.stop_instances(InstanceIds=[alb.hosts[0]])
     assert not alb.run()["changed"] and alb.targets() == set(alb.hosts)
+
+
+def test_a_web_acl_that_aws_does_not_know_everywhere_yet_is_waited_for(alb):
+    alb.run()
+    alb.front.faults(eventual_consistency_seconds=0.5)
+    try:
+        young = alb.make_acl("young")
+        alb.front.forget_calls()
+        assert alb.run(web_acl=young)["actions"] == ["put the web ACL before shop-edge-alb"]
+        assert alb.front.calls()["wafv2.AssociateWebACL"] >= 1
+    finally:
+        alb.front.faults()
+    assert alb.run()["changed"]
 
 
 def test_cloudfront_new_then_unchanged(cdn):
