@@ -82,7 +82,8 @@ def suite(name: str) -> list[Suite]:
         return [Suite("aws", [pytest_command("aws", "tests/integration", "-m", "not long")], 30)]
     if name == "roles":
         cloud = [role for role in scenarios() if role.startswith("aws_")]
-        return [*(role_suite(role) for role in scenarios() if role not in cloud), role_suite(*cloud)]
+        suites = [role_suite(role) for role in scenarios() if role not in cloud]
+        return [*suites[:2], role_suite(*cloud), *suites[2:]]
     if name.startswith("role:") and name[5:] in scenarios():
         return [role_suite(name[5:])]
     if name == "platform":
