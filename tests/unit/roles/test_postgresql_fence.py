@@ -35,8 +35,8 @@ def fence():
     ("silent", "hangs", "restarted", "verdict"),
     [
         (0, False, False, "nothing"),
-        (5.9, False, False, "nothing"),
-        (6, False, False, "restart"),
+        (3.9, False, False, "nothing"),
+        (4, False, False, "restart"),
         (8, False, True, "nothing"),
         (12, False, True, "end"),
         (12, False, False, "end"),
