@@ -288,7 +288,7 @@ def under_load(platform: Platform, name: str, directory: Path):
     ledger = Ledger(conninfos, directory / "acknowledged.txt", reading=reading)
     ledger.prepare()
     run = {"leader": leader, "moment": 0.0}
-    with Witness(platform.databases) as witness, ledger:
+    with Witness(list(platform.databases), platform.ssh) as witness, ledger:
         if not ledger.wait_for(100, 30):
             raise AssertionError("the clients could not write before the fault")
         run["moment"] = time.monotonic()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shlex
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 # A frozen server answers nothing; the next question must come all the same.
@@ -59,16 +58,20 @@ def two_at_once(answers: Iterable[Answer]) -> float:
 
 
 class Witness:
-    """Asks the hosts while the block runs; a host that is gone is asked again when it is back."""
+    """Asks the hosts while the block runs; a host that is gone is asked again when it is back.
 
-    def __init__(self, hosts: Iterable[str]):
+    :param ssh: the line that runs a command on a host.
+    """
+
+    def __init__(self, hosts: Iterable[str], ssh: Callable[[str, list[str]], list[str]]):
+        self._ssh = ssh
         self.answers: list[Answer] = []
         self._stop = threading.Event()
         self._shells: dict[str, subprocess.Popen] = {}
         self._threads = [threading.Thread(target=self._listen, args=[host], daemon=True) for host in hosts]
 
     def _listen(self, host: str) -> None:
-        line = ["lab", "ssh", host, shlex.join(["sudo", "-u", "postgres", "sh", "-c", ASK])]
+        line = self._ssh(host, ["sudo", "-u", "postgres", "sh", "-c", ASK])
         while not self._stop.is_set():
             with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as shell:
                 self._shells[host] = shell
