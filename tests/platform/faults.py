@@ -127,8 +127,11 @@ def cut(port: int, *first: str) -> str:
 
 
 def freeze_in_maintenance(platform: Platform, leader: str) -> list[str]:
+    """HAProxy lets nobody in while Patroni does not answer, but the server must be left alone."""
     platform.shell(leader, "patronictl -c /etc/patroni/config.yml pause --wait && sleep 6")
-    platform.shell(leader, f"kill -STOP $({PATRONI})")
+    before = platform.shell(leader, f"{POSTGRES} -o")
+    platform.shell(leader, f"kill -STOP $({PATRONI}); sleep {LEASE_SECONDS}", timeout=120)
+    assert platform.shell(leader, f"{POSTGRES} -o") == before, "PostgreSQL was ended in maintenance"
     return [leader]
 
 
@@ -200,8 +203,9 @@ FAULTS = {
     "leader's Patroni frozen in maintenance": Fault(
         freeze_in_maintenance,
         script(f"kill -CONT $({PATRONI}); sleep 6; patronictl -c /etc/patroni/config.yml resume --wait"),
-        "the leader stays, the fence does nothing",
+        "the fence does nothing; HAProxy waits for Patroni",
         moves_leader=False,
+        repair_first=True,
     ),
     "leader's processors busy": Fault(
         keep_busy, nothing, "the leader stays, the fence does nothing", moves_leader=False
