@@ -143,6 +143,30 @@ def keep_busy(platform: Platform, leader: str) -> list[str]:
     return [leader]
 
 
+# Patroni and its PostgreSQL alone: the hosts' kernel, and so their clock, is one.
+CLOCK = """\
+[Service]
+Environment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 FAKETIME_TIMESTAMP_FILE=/run/clock
+Environment=FAKETIME_CACHE_DURATION=1 DONT_FAKE_MONOTONIC=1
+"""
+
+
+def set_clock_back(platform: Platform, leader: str) -> list[str]:
+    """Let a standby lead that can be lied to about the time, then set its clock back by an hour."""
+    victim = platform.standbys()[0]
+    platform.shell(victim, "apt-get install -qq -y libfaketime", timeout=300)
+    directory = "/run/systemd/system/patroni.service.d"
+    unit = CLOCK.replace("\n", NEWLINE)
+    write = f"mkdir -p {directory}; printf '{unit}' > {directory}/clock.conf; echo +0 > /run/clock"
+    platform.shell(victim, f"{write}; systemctl daemon-reload; systemctl restart patroni", timeout=120)
+    platform.wait_until_well()
+    switch = f"patronictl -c /etc/patroni/config.yml switchover --leader {leader} --candidate {victim} --force"
+    platform.shell(victim, switch)
+    platform.wait_until_well()
+    platform.shell(victim, "echo -3600 > /run/clock")
+    return [victim]
+
+
 def switch_over(platform: Platform, leader: str) -> list[str]:
     platform.playbook("switchover_postgresql")
     return [leader]
@@ -212,6 +236,12 @@ FAULTS = {
     ),
     "leader's postgres frozen": Fault(
         on_leader(f"kill -STOP $({POSTGRES})"), nothing, "another member takes over, the fence ends the frozen server"
+    ),
+    "leader's clock set back": Fault(
+        set_clock_back,
+        script("rm /run/systemd/system/patroni.service.d/clock.conf; systemctl daemon-reload; echo +0 > /run/clock"),
+        "one leader at a time, the same or another",
+        moves_leader=None,
     ),
     "leader's host frozen": Fault(lab_fault("freeze"), heal, "another member takes over, the thawed one follows it"),
     "leader cut off from etcd": Fault(
@@ -345,6 +375,16 @@ def wait_for_recovery(platform: Platform, ledger: Ledger, fault: Fault, victims:
             return
         time.sleep(0.5)
     raise AssertionError(f"writes did not come back within {RECOVERY_SECONDS} s")
+
+
+def assert_nothing_lost(outcome: Outcome) -> None:
+    """What must hold after whatever happened: acknowledged writes, and one primary at any time."""
+    print(outcome)
+    assert outcome.acknowledged > 0
+    assert outcome.missing == 0
+    assert outcome.two_writable_seconds == 0
+    assert len(outcome.leaders) == 1
+    assert outcome.writable == outcome.leaders
 
 
 def commit() -> str:
