@@ -93,6 +93,16 @@ def test_the_children_of_a_process_are_found(fence):
         child.communicate()
 
 
+@pytest.mark.parametrize(("state", "ended"), [("active", [17]), ("deactivating", []), ("failed", [])])
+def test_a_patroni_that_is_told_to_stop_is_left_alone(fence, monkeypatch, state, ended):
+    killed = []
+    shown = subprocess.CompletedProcess([], 0, stdout=f"MainPID=17\nActiveState={state}\n")
+    monkeypatch.setattr(fence, "kill", lambda process, number: killed.append(process))
+    monkeypatch.setattr(fence.subprocess, "run", lambda *_arguments, **_options: shown)
+    fence.end_patroni("patroni.service")
+    assert killed == ended
+
+
 def test_a_server_that_stands_still_is_ended_by_force(fence, tmp_path, server, monkeypatch):
     monkeypatch.setattr(fence, "GRACE_SECONDS", 0.2)
     server.send_signal(signal.SIGSTOP)  # SIGQUIT waits until it goes on
