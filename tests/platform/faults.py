@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -284,7 +285,10 @@ FAULTS = {
 
 @dataclass
 class Outcome:
-    """What one run of a fault, or of an operation, showed. Times in seconds."""
+    """What one run of a fault, or of an operation, showed. Times in seconds.
+
+    :ivar load: the machine's load average of the last five minutes.
+    """
 
     fault: str
     seconds: float
@@ -299,6 +303,7 @@ class Outcome:
     leaders: list[str]
     writable: list[str]
     well_seconds: float
+    load: float
     at: str
     commit: str
 
@@ -345,6 +350,7 @@ def under_load(platform: Platform, name: str, directory: Path):
         leaders=platform.leaders(),
         writable=platform.writable(),
         well_seconds=round(well - run["moment"], 1),
+        load=round(os.getloadavg()[1], 1),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
     )

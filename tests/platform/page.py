@@ -30,9 +30,10 @@ instance, heal the network, free the disk).
 - **Well**: seconds from the fault until everything was as before, the fault's own duration included.
 - **Lost**: acknowledged ids that were not there. **Two**: seconds in which two hosts took writes at once.
 
-All hosts, AWS, the clients and Ansible share one machine with two cores.
+All hosts, AWS, the clients and Ansible share one machine with two cores; **load** is its load average, and whatever is
+above two had to wait for a processor.
 """
-COLUMNS = ["", "what happens", "writes", "reads", "well", "acknowledged", "lost", "two", "measured"]
+COLUMNS = ["", "what happens", "writes", "reads", "well", "acknowledged", "lost", "two", "load", "measured"]
 FOOT = """
 Lost and partitioned hosts cost Patroni's `ttl` (20 s, its lowest) and up to one `loop_wait` (5 s). Operations marked *
 were ended by SIGKILL in their middle; the same command then finished them, and the figures cover both runs.
@@ -42,7 +43,7 @@ were ended by SIGKILL in their middle; the same command then finished them, and 
 def row(name: str, expected: str, outcome: dict | None) -> list[str]:
     """One line of a table; an item without a result says so."""
     if outcome is None:
-        return [name, expected, "not run", *[""] * 6]
+        return [name, expected, "not run", *[""] * 7]
     return [
         name,
         expected,
@@ -52,6 +53,7 @@ def row(name: str, expected: str, outcome: dict | None) -> list[str]:
         str(outcome["acknowledged"]),
         str(outcome["missing"]),
         f"{outcome['two_writable_seconds']:.1f}",
+        str(outcome.get("load", "")),
         f"{outcome['at'][:10]}, {outcome['commit']}",
     ]
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-# A frozen server answers nothing; the next question must come all the same.
+# A frozen server answers nothing; the next question must come all the same. Debian's `psql` would start another one.
 ASK = (
-    "while :; do begun=$(date +%s.%N);"
-    " answer=$(timeout 2 psql -AtXqc 'SELECT pg_is_in_recovery()' 2>/dev/null);"
+    "psql=$(ls /usr/lib/postgresql/*/bin/psql | tail -1); while :; do begun=$(date +%s.%N);"
+    " answer=$(timeout 2 $psql -AtXqc 'SELECT pg_is_in_recovery()' 2>/dev/null);"
     " echo $begun $(date +%s.%N) ${answer:-none}; sleep 0.3; done"
 )
 

@@ -26,14 +26,14 @@ def page():
 
 def outcome(name, seconds, **values):
     times = {"seconds": seconds, "worst_client_seconds": seconds + 1, "read_seconds": 0.4, "well_seconds": 31.2}
-    found = {"acknowledged": 900, "missing": 0, "two_writable_seconds": 0.0}
+    found = {"acknowledged": 900, "missing": 0, "two_writable_seconds": 0.0, "load": 1.5}
     return {"fault": name, **times, **found, "at": "2026-11-28T17:00:00+00:00", "commit": "abc1234", **values}
 
 
 def test_the_newest_result_counts(page):
     text = page.render([outcome("leader's host killed", 22.04), outcome("leader's host killed", 19.06, missing=2)])
     (line,) = [line for line in text.splitlines() if line.startswith("| leader's host killed ")]
-    assert "| 19.1 (20.1) | 0.4 | 31 | 900 | 2 | 0.0 | 2026-11-28, abc1234 |" in line
+    assert "| 19.1 (20.1) | 0.4 | 31 | 900 | 2 | 0.0 | 1.5 | 2026-11-28, abc1234 |" in line
 
 
 def test_what_was_not_run_says_so(page):
