@@ -136,6 +136,13 @@ def freeze_in_maintenance(platform: Platform, leader: str) -> list[str]:
     return [leader]
 
 
+def fill_volume(platform: Platform, leader: str) -> list[str]:
+    """Data and WAL; the server goes on in the files that it has, and refuses what needs more."""
+    platform.lab("fault", "fill-disk", leader, DATA)
+    time.sleep(2 * LEASE_SECONDS)
+    return [leader]
+
+
 def keep_busy(platform: Platform, leader: str) -> list[str]:
     """More work than the host has processors, for the time of a lease."""
     platform.shell(
@@ -269,7 +276,13 @@ FAULTS = {
         stop_all, start, "the platform comes back when they are started", moves_leader=None, repair_first=True
     ),
     "synchronous standby's host killed": Fault(kill_standby, heal, STAYS, moves_leader=False),
-    "leader's volume full": Fault(lab_fault("fill-disk", DATA), heal, TAKES_OVER),
+    "leader's volume full": Fault(
+        fill_volume,
+        heal,
+        "what needs room is refused until there is some; a server that ends is taken over from",
+        moves_leader=None,
+        repair_first=True,
+    ),
     "leader's power lost": Fault(
         lab_fault("power"), heal, "another member takes over; what no disk had is replicated again"
     ),
