@@ -15,6 +15,8 @@ ASK = (
     " answer=$(timeout 2 $psql -AtXqc 'SELECT pg_is_in_recovery()' 2>/dev/null);"
     " echo $begun $(date +%s.%N) ${answer:-none}; sleep 0.3; done"
 )
+#: Seconds without an answer, longer than a question and the pause before the next one take.
+SILENCE = 5
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,26 @@ def parse(host: str, line: str) -> Answer | None:
 
 
 def spans(answers: Iterable[Answer]) -> list[tuple[str, float, float]]:
-    """Host, and from when to when at least it took writes. No answer ends a span; only one of a standby does."""
-    found, current = [], {}
+    """Host, and from when to when at least it took writes.
+
+    A standby's answer ends a span, and so does a silence: a host that stands still takes no writes. What is known by
+    one answer alone lasts as long as that took.
+    """
+    found: list[list[Answer]] = []
+    current: dict[str, list[Answer]] = {}
     for item in sorted(answers, key=lambda item: item.begun):
+        known = current.get(item.host)
         if not item.writable:
             current.pop(item.host, None)
-        elif item.host in current:
-            current[item.host][1] = item.begun
+        elif known and item.begun - known[-1].ended < SILENCE:
+            known.append(item)
         else:
-            current[item.host] = [item.ended, item.begun]
-            found.append((item.host, current[item.host]))
-    return [(host, *span) for host, span in found]
+            current[item.host] = [item]
+            found.append(current[item.host])
+    return [
+        (span[0].host, span[0].ended, span[-1].begun) if len(span) > 1 else (span[0].host, span[0].begun, span[0].ended)
+        for span in found
+    ]
 
 
 def two_at_once(answers: Iterable[Answer]) -> float:

@@ -38,6 +38,9 @@ def answers(witness, text):
         ("a:fffttf b:tttfft", 0),
         ("a:ffffff b:tttfff", 1.9),
         ("a:ff...f b:ttffff", 2.9),
+        # Stood still, and was asked once before it was ended.
+        ("a:ff........f b:ttffffffffff", 0.1),
+        ("a:ff........t b:ttffffffffff", 0),
         ("a:fff... b:ttffff c:tttttt", 0),
     ],
 )
