@@ -86,6 +86,32 @@ def test_the_same_restore_again_changes_nothing(platform, moment):
     assert platform.processes() == before
 
 
+#: How the target is found on the leader after row 2 was written; a transaction is asked for its own number.
+POINTS = {
+    "name": ["INSERT INTO {table} VALUES (2)", "SELECT 'before' FROM pg_create_restore_point('before')"],
+    "lsn": ["INSERT INTO {table} VALUES (2)", "SELECT pg_current_wal_lsn()"],
+    "xid": ["INSERT INTO {table} VALUES (2); SELECT pg_current_xact_id()"],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", POINTS)
+def test_restore_to_a_point_has_what_came_before_it_and_nothing_after(platform, moment, kind):
+    (leader,) = platform.leaders()
+    table = f"until_{kind}"
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
+        connection.execute(f"INSERT INTO {table} VALUES (1)")
+    statements = [word for text in POINTS[kind] for word in ("-c", text.format(table=table))]
+    target = platform.run(leader, ["sudo", "-u", "postgres", "psql", "-XAtq", "-d", "trades", *statements]).strip()
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute(f"INSERT INTO {table} VALUES (3)")
+    assert playbook_changes("restore_postgresql", *restore(type=kind, target=target)) > 0
+    platform.wait_until_well()
+    with psycopg.connect(platform.conninfo()) as connection:
+        assert connection.execute(f"SELECT id FROM {table} ORDER BY id").fetchall() == [(1,), (2,)]
+
+
 @pytest.mark.long
 def test_a_restore_check_passes_and_is_measured(platform):
     playbook_changes("verify_backup_postgresql", "-e", "postgresql_backup_check_now=true")

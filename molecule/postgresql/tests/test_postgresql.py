@@ -63,7 +63,7 @@ def client(host, query, address, port=6432, password="", **options):
         return host.run("env PGPASSWORD=%s psql -XAtq -d %s -c %s", password, conninfo, query)
 
 
-@pytest.mark.parametrize("unit", ["patroni", "pgbouncer"])
+@pytest.mark.parametrize("unit", ["patroni", "pgbouncer", "postgresql-fence"])
 def test_runs_and_starts_at_boot(host, unit):
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
