@@ -2,8 +2,8 @@
 
 Usage: python tests/older_python.py
 
-Resolves and installs the set, imports all unit tests and with them all plugins, runs the tests of the filters, and checks the
-syntax of all playbooks. Where the machine has no such Python it says so and checks nothing.
+Resolves and installs the set, imports all unit tests and with them all plugins, runs the tests of the filters, and
+checks the syntax of all playbooks. Where the machine has no such Python it says so and checks nothing.
 """
 
 from __future__ import annotations
