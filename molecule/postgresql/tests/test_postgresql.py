@@ -181,7 +181,12 @@ def test_a_replica_that_lags_leaves_the_read_only_port(host, cluster, leader, ow
                 f"{REST} -o /dev/null -w %{{http_code}} 'https://localhost:8008/replica?lag={limit}'"
             )
 
-    sql(host, "SELECT pg_wal_replay_pause()")
+    def replay(signal):
+        with host.sudo():
+            host.check_output(f"pkill --signal {signal} -f '^postgres: .*startup recovering'")
+
+    # Patroni ends a pause that PostgreSQL was asked for; what is received is not replayed while this process stands.
+    replay("STOP")
     try:
         wal = "SELECT length(pg_logical_emit_message(true, 'lag', repeat('x', 3000000))::text) > 0"
         made = client(host, wal, cluster[leader]["host"], 5432, secrets["users/orders"])
@@ -193,7 +198,7 @@ def test_a_replica_that_lags_leaves_the_read_only_port(host, cluster, leader, ow
             time.sleep(0.5)
         assert (answer("1MB"), answer("16MB")) == ("503", "200")
     finally:
-        sql(host, "SELECT pg_wal_replay_resume()")
+        replay("CONT")
     for _ in range(30):
         if answer("1MB") == "200":
             return
@@ -280,7 +285,8 @@ def test_secrets_are_private(host, secrets):
             assert (host.file(path).user, host.file(path).group, host.file(path).mode) == ("root", "postgres", 0o640)
         assert host.file("/etc/patroni/tls/postgresql.key").mode == 0o600
         shown = host.check_output("ps -eo args") + host.check_output("journalctl --no-pager -u patroni -u pgbouncer")
-    assert not [name for name, value in secrets.items() if value in shown]
+    # Which login is current is no secret.
+    assert not [name for name, value in secrets.items() if value in shown and not name.endswith("/current")]
 
 
 def test_data_lies_on_the_volume_and_the_unit_needs_it(host):
