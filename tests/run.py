@@ -113,6 +113,7 @@ def lint_commands() -> list[list[str]]:
         ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml"],
         [sys.executable, "docs/generate.py", "--check"],
         [sys.executable, "tests/sanity.py"],
+        [sys.executable, "tests/older_python.py"],
     ]
 
 

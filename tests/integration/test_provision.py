@@ -431,7 +431,7 @@ def test_a_missing_zone_is_one_sentence(front):
 
 
 def secrets(front, wanted, check=False, state="present"):
-    defaults = {"kind": "random", "length": 32, "alphabet": None}
+    defaults = {"kind": "random", "length": 32, "alphabet": None, "value": None, "replace": False}
     params = {"path": "/vault", "state": state, "common_name": "vault CA"}
     params["tags"] = {"platform": "vault"}
     params["secrets"] = [{**defaults, **entry} for entry in wanted]
@@ -458,6 +458,25 @@ def test_missing_secrets_are_made_and_others_left(front):
     )
     assert not secrets(front, wanted)["changed"]
     assert read_secrets(front) == values
+
+
+def test_a_secret_is_replaced_only_when_asked(front):
+    login = [{"name": "turn/a"}, {"name": "turn/current", "value": "a"}]
+    secrets(front, login)
+    before = read_secrets(front)
+    assert before["/vault/turn/current"] == "a"
+    # What exists stays, also beside another value: provision names the first one for ever.
+    assert not secrets(front, [{"name": "turn/current", "value": "b"}])["changed"]
+    asked = [{"name": "turn/a", "replace": True}, {"name": "turn/current", "value": "b", "replace": True}]
+    planned = secrets(front, asked, check=True)
+    assert read_secrets(front) == before
+    done = secrets(front, asked)
+    assert done == planned and done["replaced"] == ["turn/a", "turn/current"] and done["created"] == []
+    after = read_secrets(front)
+    assert after["/vault/turn/current"] == "b"
+    assert len(after["/vault/turn/a"]) == 32 and after["/vault/turn/a"] != before["/vault/turn/a"]
+    assert after["/vault/turn/a"] not in json.dumps(done)
+    assert not secrets(front, asked[1:])["changed"]
 
 
 def test_the_authority_is_a_pair_and_is_never_half(front):

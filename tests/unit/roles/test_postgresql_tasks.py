@@ -116,7 +116,8 @@ def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, sc
         (directory / path / "base" / "1").mkdir(parents=True)
         for inner in ("", "base/1"):
             (directory / path / inner / "PG_VERSION").write_text("17\n")
-    names = [task["name"].split(" | ")[1] for task in yaml.safe_load((TASKS / "data.yml").read_text())]
+    (asking,) = yaml.safe_load((TASKS / "host.yml").read_text())
+    steps = [asking, *yaml.safe_load((TASKS / "data.yml").read_text())[1:]]
     variables = {
         "postgresql_directory": str(directory),
         "postgresql_version": version,
@@ -124,8 +125,10 @@ def test_data_of_another_version_or_scope_is_refused(tmp_path, held, version, sc
         "__postgresql_data_dir": str(directory / version / scope),
         "__postgresql_restore_guard": str(directory / "restore_in_progress"),
         "__postgresql_backup": {"enabled": False, "version": ""},
+        "__postgresql_packages": [],
+        "__postgresql_wanted_parameters": {},
     }
-    code, text = play(tmp_path, tasks("data.yml", *names), {"database-1": variables})
+    code, text = play(tmp_path, steps, {"database-1": variables})
     assert (code != 0) == bool(refused), text
     assert refused in text
 

@@ -20,7 +20,7 @@ GOOD = {
     "platform_region": "eu-west-1",
     "platform_network": {"cidr": "10.20.0.0/16"},
     "platform_secrets": {
-        **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")},
+        **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler", "exporter")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
     },
     "etcd_members": SLOTS,
@@ -31,6 +31,14 @@ GOOD = {
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
 }
+DATABASE_TIER = [
+    {
+        "name": "database",
+        "components": ["etcd", "postgresql"],
+        "count": 3,
+        "volumes": [{"name": "postgresql", "size": 4, "type": "gp3", "mount": "/var/lib/postgresql"}],
+    }
+]
 BAD = {
     "even-quorum": ("etcd", {"etcd_members": [*SLOTS, "database-4"]}, "etcd_members has 4 members"),
     "single-member": ("etcd", {"etcd_members": ["database-1"]}, "give 3 or 5"),
@@ -71,6 +79,40 @@ BAD = {
         "postgresql",
         {"postgresql_backup": {"retention_full": 0}},
         "retention_full is 0, which would remove the last full backup",
+    ),
+    "foreign-bucket": (
+        "postgresql",
+        {
+            "platform_buckets": [{"name": "own-backup", "purpose": "backup"}],
+            "postgresql_backup": {"bucket": "someone-elses"},
+        },
+        "is someone-elses, which platform_buckets does not describe with purpose backup (own-backup)",
+    ),
+    "small-volume": (
+        "postgresql",
+        {"postgresql_parameters": {"max_wal_size": "2GB"}, "platform_tiers": DATABASE_TIER},
+        "The volume with postgresql_directory has 4096 MiB, and half of it must hold max_wal_size 2GB",
+    ),
+    "endless-slots": (
+        "postgresql",
+        {"postgresql_parameters": {"max_slot_wal_keep_size": -1}, "platform_tiers": DATABASE_TIER},
+        "the slot of a lost standby would keep WAL without a limit",
+    ),
+    "connections": (
+        "postgresql",
+        {"postgresql_max_connections": 20000},
+        "postgresql_max_connections 20000 with work_mem needs up to 2500 MiB",
+    ),
+    "large-work-mem": ("postgresql", {"postgresql_parameters": {"work_mem": "16MB"}}, "needs up to 6464 MiB"),
+    "last-standby": (
+        "postgresql",
+        {"postgresql_members": ["database-1"], "platform_remove": ["database-2"]},
+        "postgresql_members has 1 member",
+    ),
+    "login-of-owner": (
+        "postgresql",
+        {"postgresql_logins": [{"owner": "orders"}], "postgresql_roles": [{"name": "orders_a"}]},
+        "postgresql_logins makes the roles orders_a",
     ),
     "backup-option": (
         "postgresql",
