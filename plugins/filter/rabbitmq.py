@@ -19,8 +19,8 @@ def rabbitmq_start(views, name, members, domain, replace=""):
     :arg members: names of all members that the platform describes.
     :arg domain: the platform's domain, part of the identity.
     :arg replace: a member that may give up its place and its data, and join anew.
-    :returns: dict with C(state) (C(keep), C(new), C(join) or C(refused)), C(forget) (the cluster must forget the lost member
-        first) and C(error), a sentence, empty when the member may start.
+    :returns: dict with C(state) (C(keep), C(new), C(join) or C(refused)), C(forget) (the cluster must forget the lost
+        member first) and C(error), a sentence, empty when the member may start.
     """
     view = views[name]
     fault = _wrong_volume(view, name, domain)
@@ -52,7 +52,9 @@ def _wrong_volume(view, name, domain):
             f" attach the volume of {name} instead."
         )
     if not view["holds_data"]:
-        return f"The volume of {name} has its identity, but no data; attach the volume that has it, or remove identity.json."
+        return (
+            f"The volume of {name} has its identity, but no data; attach the one that has it, or remove identity.json."
+        )
     return ""
 
 
@@ -60,7 +62,8 @@ def _first(views, name, members):
     full = sorted(host for host, other in views.items() if other["identity"])
     if full:
         return _refuse(
-            f"No majority of RabbitMQ's members runs, and {', '.join(full)} hold a cluster's data; start them before {name}, which is empty."
+            f"No majority of RabbitMQ's members runs, and {', '.join(full)} hold a cluster's data;"
+            f" start them before {name}, which is empty."
         )
     absent = [member for member in members if member not in views]
     if absent:

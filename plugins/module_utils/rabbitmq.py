@@ -66,7 +66,9 @@ class Client:
             self.close()
             raise ApiError(f"{self.address} does not answer: {error or type(error).__name__}") from error
         if answer.status >= 400:
-            raise Refused(f"{self.address} answered {method} {url} with {answer.status}: {_reason(text)}", answer.status)
+            raise Refused(
+                f"{self.address} answered {method} {url} with {answer.status}: {_reason(text)}", answer.status
+            )
         return json.loads(text) if text.strip() else None
 
     def close(self):
@@ -318,7 +320,10 @@ def read_disk(identity_file, data_dir):
     if identity_file and os.path.exists(identity_file):
         with open(identity_file, encoding="utf-8") as handle:
             identity = json.load(handle)
-    return {"identity": identity, "holds_data": bool(data_dir) and os.path.isdir(data_dir) and bool(os.listdir(data_dir))}
+    return {
+        "identity": identity,
+        "holds_data": bool(data_dir) and os.path.isdir(data_dir) and bool(os.listdir(data_dir)),
+    }
 
 
 def series(version):

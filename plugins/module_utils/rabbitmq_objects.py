@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a RabbitMQ cluster holds, as sets: what is described, what there is, and the requests between them.
 
-Both sides have the same form: a dict of kind to dict of key (a tuple) to properties. C(found) makes it from one answer of
-C(GET /api/definitions), C(desired) from the description.
+Both sides have the same form: a dict of kind to dict of key (a tuple) to properties. C(found) makes it from one answer
+of C(GET /api/definitions), C(desired) from the description.
 """
 
 from __future__ import annotations
@@ -60,14 +60,7 @@ def found(definitions):
     """Return what there is."""
     sets = {kind: {} for kind in KINDS}
     for user in definitions.get("users", []):
-        tags = user.get("tags") or []
-        sets["users"][(user["name"],)] = {
-            "tags": sorted(tags.split(",") if isinstance(tags, str) else tags),
-            "password_hash": user.get("password_hash", ""),
-            "hashing_algorithm": user.get("hashing_algorithm", ""),
-        }
-        for name, value in dict(user.get("limits") or {}).items():
-            sets["user_limits"][(user["name"], name)] = {"value": value}
+        _found_user(sets, user)
     for vhost in definitions.get("vhosts", []):
         sets["vhosts"][(vhost["name"],)] = _vhost(dict(vhost, **(vhost.get("metadata") or {})))
     for item in definitions.get("permissions", []):
@@ -77,18 +70,24 @@ def found(definitions):
         sets["topic_permissions"][key] = {key: item[key] for key in ("write", "read")}
     for item in definitions.get("parameters", []):
         _found_parameter(sets, item)
-    for item in definitions.get("global_parameters", []):
-        if item["name"] not in KEPT_GLOBAL:
-            sets["global_parameters"][(item["name"],)] = {"value": item["value"]}
-    for item in definitions.get("policies", []):
-        sets["policies"][(item["vhost"], item["name"])] = _policy(item)
-    for item in definitions.get("exchanges", []):
-        sets["exchanges"][(item["vhost"], item["name"])] = _exchange(item)
-    for item in definitions.get("queues", []):
-        sets["queues"][(item["vhost"], item["name"])] = _queue(item)
-    for item in definitions.get("bindings", []):
-        sets["bindings"][_binding_key(item["vhost"], item)] = {}
+    others = [item for item in definitions.get("global_parameters", []) if item["name"] not in KEPT_GLOBAL]
+    sets["global_parameters"] = {(item["name"],): {"value": item["value"]} for item in others}
+    for kind, read in (("policies", _policy), ("exchanges", _exchange), ("queues", _queue)):
+        for item in definitions.get(kind, []):
+            sets[kind][(item["vhost"], item["name"])] = read(item)
+    sets["bindings"] = {_binding_key(item["vhost"], item): {} for item in definitions.get("bindings", [])}
     return sets
+
+
+def _found_user(sets, user):
+    tags = user.get("tags") or []
+    sets["users"][(user["name"],)] = {
+        "tags": sorted(tags.split(",") if isinstance(tags, str) else tags),
+        "password_hash": user.get("password_hash", ""),
+        "hashing_algorithm": user.get("hashing_algorithm", ""),
+    }
+    for name, value in dict(user.get("limits") or {}).items():
+        sets["user_limits"][(user["name"], name)] = {"value": value}
 
 
 def _found_parameter(sets, item):
@@ -196,8 +195,8 @@ def _desired_vhost(sets, vhost):
 def plan(wanted, known, absent=(), keep_users=()):
     """Return the requests that make what there is into what is wanted, in order: C(Step)s.
 
-    Users, rights, policies and limits are whole sets. Vhosts, exchanges and queues hold messages: one that is not described stays
-    until it is named in I(absent). Bindings are a whole set between two described ends.
+    Users, rights, policies and limits are whole sets. Vhosts, exchanges and queues hold messages: one that is not
+    described stays until it is named in I(absent). Bindings are a whole set between two described ends.
 
     :arg absent: list of tuples (kind, key) to remove.
     :arg keep_users: users that are never removed.
@@ -274,8 +273,8 @@ def _refuse_change(kind, key, wanted, known):
     for item in sorted(wanted):
         if wanted[item] != known[item]:
             raise ValueError(
-                f"{what} {name} of vhost {vhost} has {item} {known[item]}, described is {wanted[item]}; that cannot change in place:"
-                " describe it as it is, or under another name."
+                f"{what} {name} of vhost {vhost} has {item} {known[item]}, described is {wanted[item]};"
+                " that cannot change in place: describe it as it is, or under another name."
             )
 
 

@@ -36,9 +36,10 @@ options:
   require:
     description:
       - What must be so before the module returns.
-      - "V(healthy): this member runs with a majority, nothing is parted, no alarm is raised, every quorum queue has a leader, and
-        those with a replica here have it online."
-      - "V(redundant): all other members are well, all other replicas are online, and no queue would lose its majority without this member."
+      - "V(healthy): this member runs with a majority, nothing is parted, no alarm is raised, every quorum queue has a
+        leader, and those with a replica here have it online."
+      - "V(redundant): all other members are well, all other replicas are online, and no queue would lose its majority
+        without this member."
       - "V(complete): all members and all replicas are well."
     type: str
     choices: [nothing, healthy, redundant, complete]

@@ -11,8 +11,8 @@ short_description: Enable RabbitMQ's stable feature flags, or require that they 
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - A version can only join members whose feature flags it needs are enabled, so all stable ones are enabled after an upgrade and required
-    before the next. Experimental ones are left alone.
+  - A version can only join members whose feature flags it needs are enabled, so all stable ones are enabled after an
+    upgrade and required before the next. Experimental ones are left alone.
 attributes:
   check_mode:
     description: Says what would change.
@@ -82,11 +82,17 @@ def refusal(state, disabled, versions, members):
         return ""
     names = ", ".join(disabled)
     if state == "required":
-        return f"RabbitMQ's feature flags {names} are not enabled, and the next version may need them; run rabbitmq.yml with the version that runs."
+        return (
+            f"RabbitMQ's feature flags {names} are not enabled, and the next version may need them;"
+            " enable them with the version that runs (rabbitmqctl enable_feature_flag all)."
+        )
     away = sorted(set(members) - set(versions))
     if away or len(set(versions.values())) > 1:
         shown = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-        return f"RabbitMQ's feature flags {names} need all members with one version; there are {shown}, and {', '.join(away) or 'none'} is away."
+        return (
+            f"RabbitMQ's feature flags {names} need all members with one version;"
+            f" there are {shown}, and {', '.join(away) or 'none'} is away."
+        )
     return ""
 
 

@@ -11,7 +11,7 @@ short_description: Take a RabbitMQ member into maintenance or out of it, or let 
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - What the management API has no request for, by RabbitMQ's own commands, run on this host against the member that matters.
+  - What the management API has no request for, by RabbitMQ's own commands, run on this host.
   - No member is ever reset.
 attributes:
   check_mode:

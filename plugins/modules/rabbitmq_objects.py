@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rabbitmq_objects
-short_description: Bring users, vhosts, rights, policies, exchanges, queues, bindings and limits of RabbitMQ to what is described
+short_description: Bring RabbitMQ's users, vhosts, rights, policies, exchanges, queues and bindings to what is described
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Reads all definitions by one request, compares them by meaning, and sends a request for each difference.
-  - Users, rights, policies, operator policies and limits are whole sets; what is not described is removed. A vhost, an exchange or a
-    queue that is not described stays until O(absent) names it, and a queue goes only while it is empty and unused. Between a
-    described exchange and a described queue the bindings are those described.
+  - Users, rights, policies, operator policies and limits are whole sets; what is not described is removed. A vhost, an
+    exchange or a queue that is not described stays until O(absent) names it, and a queue goes only while it is empty
+    and unused. Between a described exchange and a described queue the bindings are those described.
   - Passwords are compared with the kept hash, and sent as a hash.
   - Quorum queues, also those that clients made, get replicas on running members until they have O(replicas).
 attributes:
@@ -95,7 +95,7 @@ options:
   vhosts:
     description:
       - The vhosts, each with C(name), C(description), C(tags), C(default_queue_type) (quorum), C(limits), C(policies),
-        C(operator_policies), C(exchanges), C(queues) and C(bindings), these as the management API names their properties.
+        C(operator_policies), C(exchanges), C(queues) and C(bindings), with the names of the management API.
     type: list
     elements: dict
     default: []
@@ -118,7 +118,7 @@ options:
     type: int
     default: 0
   node_host:
-    description: This host's name as it is part of the node's name, to set the password of O(user) when it is another one.
+    description: This host's name as the node's name has it, to set the password of O(user) when it is another one.
     type: str
     required: true
 """
@@ -146,6 +146,12 @@ steps:
   type: list
   elements: str
 """
+
+import json
+import os
+import shutil
+import tempfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import rabbitmq, rabbitmq_objects
@@ -177,8 +183,7 @@ USER = {
 
 
 def admit(module, cluster):
-    """Return whether this host's member takes the password of the administrator; else set it by RabbitMQ's own command, which
-    reads it from its standard input."""
+    """Return whether this host's member takes the administrator's password; else set it by RabbitMQ's own command."""
     params = module.params
     try:
         with cluster.client(params["name"]) as client:
@@ -187,14 +192,51 @@ def admit(module, cluster):
     except rabbitmq.Refused as error:
         if error.status != 401:
             raise
-    if module.check_mode:
-        return False
-    node = rabbitmq.node_name(params["node_host"])
-    line = ["rabbitmqctl", "--node", node, "--longnames", "change_password", params["user"]]
-    code, output, errors = module.run_command(line, data=params["password"])
-    if code != 0:
-        raise rabbitmq.ApiError(f"the password of {params['user']} could not be set: {(errors or output).strip()[-300:]}")
+    if not module.check_mode:
+        set_password(module)
+        await_login(cluster, params["name"])
     return False
+
+
+def await_login(cluster, name):
+    """Wait until a member takes the password; the import goes on for a moment after the command has ended.
+
+    :raises rabbitmq.ApiError: it does not within ten seconds.
+    """
+    end = time.monotonic() + 10
+    while True:
+        try:
+            with cluster.client(name) as client:
+                client.call("GET", "whoami")
+            return
+        except rabbitmq.Refused:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+
+
+def set_password(module):
+    """Let the node import the administrator with the hash of its password, from a file that only its user reads."""
+    params = module.params
+    user = {
+        "name": params["user"],
+        "password_hash": rabbitmq.password_hash(params["password"], os.urandom(4)),
+        "hashing_algorithm": rabbitmq_objects.HASHING,
+        "tags": ["administrator"],
+    }
+    # RabbitMQ's command reads a password from a terminal only, and an argument would show it to all.
+    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-user-", suffix=".json") as handle:
+        json.dump({"users": [user]}, handle)
+        handle.flush()
+        shutil.chown(handle.name, "rabbitmq")
+        node = rabbitmq.node_name(params["node_host"])
+        code, output, errors = module.run_command(
+            ["rabbitmqctl", "--node", node, "--longnames", "import_definitions", handle.name]
+        )
+    if code != 0:
+        raise rabbitmq.ApiError(
+            f"the password of {params['user']} could not be set: {(errors or output).strip()[-300:]}"
+        )
 
 
 def apply(client, steps):

@@ -1,7 +1,7 @@
 """Publish unique ids to RabbitMQ, keep what was confirmed, consume by hand-made acknowledgements, and compare.
 
-An id counts only when the server has confirmed it. One whose fate the client cannot know may or may not arrive; one that
-arrives twice is counted, since at-least-once is what is promised.
+An id counts only when the server has confirmed it. One whose fate the client cannot know may or may not arrive; one
+that arrives twice is counted, since at-least-once is what is promised.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class RabbitMQ:
 
     def queues(self, besides: str = "") -> dict[str, dict]:
         """Quorum queues by name, as the first member that answers sees them."""
-        line = f"sudo rabbitmqctl --longnames -n rabbit@$(hostname).{self.domain} list_queues -q -p {VHOST} --formatter json"
+        node = f"rabbit@$(hostname).{self.domain}"
+        line = f"sudo rabbitmqctl --longnames -n {node} list_queues -q -p {VHOST} --formatter json"
         for slot in self.members:
             if slot != besides:
                 with contextlib.suppress(subprocess.SubprocessError, ValueError):

@@ -147,7 +147,9 @@ def test_rabbitmq_is_served_by_every_member_that_answers_a_handshake(render):
     lines = section(text, "backend rabbitmq")
     assert "    balance leastconn" in lines
     servers = [line for line in lines if line.startswith("    server ")]
-    assert [line.split()[1:3] for line in servers] == [[f"queue-{n}", f"queue-{n}.lab.internal:5671"] for n in (1, 2, 3)]
+    assert [line.split()[1:3] for line in servers] == [
+        [f"queue-{n}", f"queue-{n}.lab.internal:5671"] for n in (1, 2, 3)
+    ]
     assert all(" check-ssl check-sni queue-" in line and " verify required " in line for line in servers)
     assert all(" on-marked-down shutdown-sessions" in line and " backup" not in line for line in servers)
 

@@ -9,7 +9,14 @@ DOMAIN = "trading.internal"
 HOSTS = {f"queue-{n}": f"queue-{n}.{DOMAIN}" for n in (1, 2, 3)}
 MEMBERS = list(HOSTS)
 NODES = {rabbitmq.node_name(host): name for name, host in HOSTS.items()}
-UPGRADES = {"3.10": ["3.11"], "3.11": ["3.12"], "3.12": ["3.13"], "3.13": ["4.0", "4.2"], "4.0": ["4.2"], "4.2": ["4.3"]}
+UPGRADES = {
+    "3.10": ["3.11"],
+    "3.11": ["3.12"],
+    "3.12": ["3.13"],
+    "3.13": ["4.0", "4.2"],
+    "4.0": ["4.2"],
+    "4.2": ["4.3"],
+}
 
 
 def view(name, **change):
@@ -146,11 +153,17 @@ def test_a_member_with_its_data_just_starts():
 @pytest.mark.parametrize(
     ("views", "sentence"),
     [
-        ({"queue-1": {**FULL, "identity": {"member": "queue-2", "domain": DOMAIN}}}, "belongs to RabbitMQ member queue-2"),
+        (
+            {"queue-1": {**FULL, "identity": {"member": "queue-2", "domain": DOMAIN}}},
+            "belongs to RabbitMQ member queue-2",
+        ),
         ({"queue-1": {**FULL, "holds_data": False}}, "has its identity, but no data"),
         ({"queue-1": {**BARE, **SEES}}, "lists queue-1, but its volume is empty"),
         ({"queue-1": BARE}, "queue-2, queue-3 took no part in this run"),
-        ({"queue-1": BARE, "queue-2": {**FULL, "identity": {"member": "queue-2"}}, "queue-3": BARE}, "queue-2 hold a cluster's data"),
+        (
+            {"queue-1": BARE, "queue-2": {**FULL, "identity": {"member": "queue-2"}}, "queue-3": BARE},
+            "queue-2 hold a cluster's data",
+        ),
         ({"queue-1": {**BARE, "holds_data": True}}, "but not the identity of a member"),
     ],
 )
@@ -220,6 +233,8 @@ def test_flags():
     assert rabbitmq_feature_flags.sort_flags(flags) == (["new"], [])
     same, mixed = dict.fromkeys(MEMBERS, "4.2.1"), {"queue-1": "4.2.1", "queue-2": "4.0.5"}
     assert rabbitmq_feature_flags.refusal("enabled", ["new"], same, MEMBERS) == ""
-    assert "queue-1 4.2.1, queue-2 4.0.5, and queue-3 is away" in rabbitmq_feature_flags.refusal("enabled", ["new"], mixed, MEMBERS)
+    assert "queue-1 4.2.1, queue-2 4.0.5, and queue-3 is away" in rabbitmq_feature_flags.refusal(
+        "enabled", ["new"], mixed, MEMBERS
+    )
     assert "feature flags new are not enabled" in rabbitmq_feature_flags.refusal("required", ["new"], same, MEMBERS)
     assert rabbitmq_feature_flags.refusal("required", [], mixed, MEMBERS) == ""

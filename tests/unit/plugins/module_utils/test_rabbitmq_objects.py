@@ -24,7 +24,13 @@ RIGHTS = {"vhost": "trading", "configure": ".*", "write": ".*", "read": ".*"}
 
 
 def description(users=(USER,), vhosts=(VHOST,)):
-    return {"users": [ADMIN, *users], "vhosts": list(vhosts), "parameters": [], "global_parameters": {}, "admin": "admin"}
+    return {
+        "users": [ADMIN, *users],
+        "vhosts": list(vhosts),
+        "parameters": [],
+        "global_parameters": {},
+        "admin": "admin",
+    }
 
 
 def definitions():
@@ -32,7 +38,13 @@ def definitions():
 
     def user(name, password, tags, **rest):
         kept = rabbitmq.password_hash(password, b"salt")
-        return {"name": name, "password_hash": kept, "hashing_algorithm": rabbitmq_objects.HASHING, "tags": tags, **rest}
+        return {
+            "name": name,
+            "password_hash": kept,
+            "hashing_algorithm": rabbitmq_objects.HASHING,
+            "tags": tags,
+            **rest,
+        }
 
     return {
         "users": [
@@ -45,7 +57,9 @@ def definitions():
             {"user": "trading", "vhost": "trading", "configure": "^$", "write": ".*", "read": "^orders$"},
         ],
         "topic_permissions": [],
-        "parameters": [{"component": "vhost-limits", "name": "limits", "vhost": "trading", "value": {"max-queues": 50}}],
+        "parameters": [
+            {"component": "vhost-limits", "name": "limits", "vhost": "trading", "value": {"max-queues": 50}}
+        ],
         "global_parameters": [{"name": "internal_cluster_id", "value": "rabbitmq-cluster-id-1"}],
         "policies": [
             {
@@ -148,7 +162,11 @@ def test_a_queue_stays_until_it_is_named_and_goes_only_empty_and_unused():
     known["queues"].append({"vhost": "trading", "name": "old", "type": "quorum", "arguments": {}})
     assert plan(known) == []
     (step,) = plan(known, absent=[("queues", ("trading", "old"))])
-    assert (step.method, step.path, step.query) == ("DELETE", ("queues", "trading", "old"), "?if-empty=true&if-unused=true")
+    assert (step.method, step.path, step.query) == (
+        "DELETE",
+        ("queues", "trading", "old"),
+        "?if-empty=true&if-unused=true",
+    )
 
 
 def test_bindings_between_described_ends_are_a_whole_set():
@@ -172,7 +190,10 @@ def test_a_vhost_takes_with_it_what_is_in_it():
     ("vhost", "sentence"),
     [
         ({"queues": [{"name": "orders", "type": "classic"}]}, "Queue orders of vhost trading has arguments"),
-        ({"exchanges": [{"name": "orders", "type": "fanout"}]}, "Exchange orders of vhost trading has type topic, described is fanout"),
+        (
+            {"exchanges": [{"name": "orders", "type": "fanout"}]},
+            "Exchange orders of vhost trading has type topic, described is fanout",
+        ),
     ],
 )
 def test_what_cannot_change_in_place_is_refused(vhost, sentence):
@@ -203,7 +224,9 @@ def test_what_was_made_is_equal_afterwards(users, queues):
     vhost = {
         "name": "v",
         "exchanges": [{"name": "x"}],
-        "queues": [{"name": name, "type": kind, "arguments": {"x-max-length": size}} for name, (kind, size) in queues.items()],
+        "queues": [
+            {"name": name, "type": kind, "arguments": {"x-max-length": size}} for name, (kind, size) in queues.items()
+        ],
         "bindings": [{"source": "x", "destination": name, "routing_key": name} for name in queues],
         "limits": {"max-queues": 7},
     }
@@ -215,13 +238,13 @@ def test_what_was_made_is_equal_afterwards(users, queues):
     server = {kind: [] for kind in ("users", "vhosts", "permissions", "parameters", "exchanges", "queues", "bindings")}
     for step in plan({}, users=people, vhosts=[vhost]):
         kind, *key = step.path
-        if kind == "users":
-            server[kind].append({"name": key[0], **step.body})
-        elif kind == "vhosts":
+        if kind == "users" or kind == "vhosts":
             server[kind].append({"name": key[0], **step.body})
         elif kind == "vhost-limits":
             value = {key[1]: step.body["value"]}
-            server["parameters"].append({"component": "vhost-limits", "vhost": key[0], "name": "limits", "value": value})
+            server["parameters"].append(
+                {"component": "vhost-limits", "vhost": key[0], "name": "limits", "value": value}
+            )
         elif kind == "permissions":
             server[kind].append({"vhost": key[0], "user": key[1], **step.body})
         elif kind == "bindings":
