@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import ssl
 import subprocess
 import threading
 import time
@@ -21,7 +20,8 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-PORT = 5671
+from lab import endpoints
+
 VHOST = "trading"
 EXCHANGE = QUEUE = "trade-notices"
 ERRORS = (pika.exceptions.AMQPError, OSError)
@@ -53,21 +53,7 @@ class RabbitMQ:
 
     def connect(self) -> pika.BlockingConnection:
         """A connection through the edge, on which a silent server is noticed within seconds."""
-        context = ssl.create_default_context(cafile=str(self.authority))
-        keepalive = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 4000}
-        return pika.BlockingConnection(
-            pika.ConnectionParameters(
-                host=self.service,
-                port=PORT,
-                virtual_host=VHOST,
-                credentials=pika.PlainCredentials(self.user, self.password),
-                ssl_options=pika.SSLOptions(context, self.service),
-                heartbeat=4,
-                socket_timeout=3,
-                stack_timeout=5,
-                tcp_options=keepalive,
-            )
-        )
+        return endpoints.rabbitmq_connection(self.service, self.user, self.password, str(self.authority))
 
     def on_host(self, slot: str, command: str, timeout: float = 60) -> str:
         """Output of a command on a member's host."""

@@ -34,12 +34,11 @@ class Outcome:
     at: str
 
 
-@pytest.fixture(scope="module")
-def rabbitmq(platform):
-    """How RabbitMQ is reached, well, with its names resolved."""
+def find(platform) -> ledger.RabbitMQ:
+    """How the platform's RabbitMQ is reached."""
     variables = endpoints.inventory()
     hosts = variables["_meta"]["hostvars"]
-    found = ledger.RabbitMQ(
+    return ledger.RabbitMQ(
         domain=platform.domain,
         members={slot: plain(hosts[slot]["ansible_host"]) for slot in sorted(variables["rabbitmq"]["hosts"])},
         edges=list(platform.edges.values()),
@@ -47,6 +46,12 @@ def rabbitmq(platform):
         user="trading",
         password=endpoints.secret(platform.name, "rabbitmq/users/trading"),
     )
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(platform):
+    """RabbitMQ, well, with its names resolved."""
+    found = find(platform)
     with endpoints.resolved(found.names()):
         found.wait_until_well()
         yield found
@@ -101,6 +106,10 @@ def on_leader(rabbitmq, command):
 
 def signal(rabbitmq, name):
     return on_leader(rabbitmq, f"sudo systemctl kill --signal={name} {ledger.UNIT}")
+
+
+def test_a_client_publishes_and_gets_through_the_edge(rabbitmq):
+    assert endpoints.rabbitmq_publish_and_get(rabbitmq.connect()) > 0
 
 
 def test_killed_leader(rabbitmq):
