@@ -173,5 +173,8 @@ def test_metrics(host, settings):
         "rabbitmq_raft_log_commit_index",
     ):
         assert re.search(rf"^{series}\b", metrics, re.MULTILINE), series
-    assert re.search(r'^rabbitmq_detailed_queue_messages\{.*queue="dead-letters"', detailed, re.MULTILINE)
-    assert "rabbitmq_detailed_queue_messages_ready{" in detailed
+    # Each member has the numbers of the queues that it leads.
+    queues, _status = api(host, settings, "queues/trading?disable_stats=true&enable_queue_totals=true")
+    led = {queue["name"] for queue in queues if queue["leader"] == f"rabbit@{name}"}
+    for series in ("rabbitmq_detailed_queue_messages", "rabbitmq_detailed_queue_messages_ready"):
+        assert set(re.findall(rf'^{series}\{{.*queue="([a-z-]+)"', detailed, re.MULTILINE)) == led
