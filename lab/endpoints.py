@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import pika
 import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS, REDIS = 5432, 5433, 8405, 6379
+READ_WRITE, READ_ONLY, METRICS, REDIS, RABBITMQ = 5432, 5433, 8405, 6379, 5671
 
 
 def inventory() -> dict:
@@ -114,6 +116,42 @@ def redis_client(host: str, user: str, password: str, authority: str) -> redis.R
     )
 
 
+def rabbitmq_connection(host: str, user: str, password: str, authority: str) -> pika.BlockingConnection:
+    """A connection to RabbitMQ through HAProxy; the name in the certificate is verified, a silent server noticed."""
+    keepalive = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 4000}
+    return pika.BlockingConnection(
+        pika.ConnectionParameters(
+            host=host,
+            port=RABBITMQ,
+            virtual_host="trading",
+            credentials=pika.PlainCredentials(user, password),
+            ssl_options=pika.SSLOptions(ssl.create_default_context(cafile=authority), host),
+            heartbeat=4,
+            socket_timeout=3,
+            stack_timeout=5,
+            tcp_options=keepalive,
+        )
+    )
+
+
+def rabbitmq_publish_and_get(connection: pika.BlockingConnection) -> float:
+    """Publish a confirmed notice through HAProxy, get it back, return the milliseconds."""
+    started = time.monotonic()
+    with connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        identifier = str(time.time_ns()).encode()
+        persistent = pika.BasicProperties(delivery_mode=2)
+        channel.basic_publish("trade-notices", "trade.proof", identifier, persistent, mandatory=True)
+        # Those of others go back to the queue when the channel ends.
+        for _number in range(1000):
+            method, _properties, body = channel.basic_get("trade-notices")
+            if body == identifier:
+                channel.basic_ack(method.delivery_tag)
+                return (time.monotonic() - started) * 1000
+    raise SystemExit(f"the notice {identifier.decode()} was confirmed but not found in its queue")
+
+
 def main() -> int:
     found, platform = inventory(), variables()
     hosts = found["_meta"]["hostvars"]
@@ -126,6 +164,8 @@ def main() -> int:
     print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
     cache = f"redis.{platform['domain']}"
     print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
+    notices = f"rabbitmq.{platform['domain']}"
+    print(f"{f'amqps://{notices}:{RABBITMQ}':44} {joined:28} RabbitMQ")
     for name, address in edge:
         print(f"{f'http://{address}:{METRICS}/metrics':44} {address:28} HAProxy metrics of {name}")
     with tempfile.NamedTemporaryFile("w", suffix=".crt") as authority:
@@ -134,10 +174,14 @@ def main() -> int:
         password = secret(platform["name"], "postgresql/users/trading")
         milliseconds = write_and_read(addresses, service, password, authority.name)
         password = secret(platform["name"], "redis/users/trading")
-        with resolved({cache: addresses}):
+        with resolved({cache: addresses, notices: addresses}):
             redis_milliseconds = redis_write_and_read(redis_client(cache, "trading", password, authority.name))
+            password = secret(platform["name"], "rabbitmq/users/trading")
+            link = rabbitmq_connection(notices, "trading", password, authority.name)
+            rabbitmq_milliseconds = rabbitmq_publish_and_get(link)
     print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
     print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
+    print(f"published and got a RabbitMQ message through HAProxy over verified TLS in {rabbitmq_milliseconds:.0f} ms")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Bad input of roles etcd, postgresql and redis: each with one plain sentence, before any host is asked."""
+"""Bad input of roles etcd, postgresql, redis and rabbitmq: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis")
-MEMBERS = ("etcd_members", "postgresql_members", "redis_members")
+ROLES = ("etcd", "postgresql", "redis", "rabbitmq")
+MEMBERS = ("etcd_members", "postgresql_members", "redis_members", "rabbitmq_members")
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
@@ -21,12 +21,14 @@ GOOD = {
     "platform_network": {"cidr": "10.20.0.0/16"},
     "platform_secrets": {
         **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler", "exporter")},
+        **{f"rabbitmq/{name}": "x" * 16 for name in ("admin_password", "erlang_cookie")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
     "postgresql_etcd_members": SLOTS,
     "redis_members": SLOTS,
+    "rabbitmq_members": SLOTS,
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -143,6 +145,58 @@ BAD = {
         "redis",
         {"redis_users": [{"name": "web", "password": "p" * 16}, {"name": "web", "password": "q" * 16}]},
         "redis_users names a user twice",
+    ),
+    "even-queues": ("rabbitmq", {"rabbitmq_members": [*SLOTS, "database-4"]}, "rabbitmq_members has 4 members"),
+    "disk-below-memory": (
+        "rabbitmq",
+        {"rabbitmq_disk_free_limit_mib": 50},
+        "rabbitmq_disk_free_limit_mib is 50, below the memory watermark of 1228 MiB",
+    ),
+    "too-much-watermark": (
+        "rabbitmq",
+        {"rabbitmq_memory_watermark_mib": 1900},
+        "on a host of 2048 MiB; give 128 to 1433",
+    ),
+    "small-queue-volume": (
+        "rabbitmq",
+        {
+            "platform_tiers": [
+                {
+                    "name": "database",
+                    "components": ["rabbitmq"],
+                    "count": 3,
+                    "volumes": [{"name": "rabbitmq", "size": 2, "mount": "/var/lib/rabbitmq"}],
+                }
+            ]
+        },
+        "rabbitmq_disk_free_limit_mib is 1228, more than half of the volume at /var/lib/rabbitmq (2 GiB)",
+    ),
+    "mirrored": (
+        "rabbitmq",
+        {
+            "rabbitmq_vhosts": [
+                {"name": "t", "policies": [{"name": "ha", "pattern": ".*", "definition": {"ha-mode": "all"}}]}
+            ]
+        },
+        "The policy ha mirrors classic queues (ha-mode)",
+    ),
+    "plain-listener": (
+        "rabbitmq",
+        {"rabbitmq_config": {"listeners.tcp.default": 5672}},
+        "rabbitmq_config sets listeners.tcp.default",
+    ),
+    "no-delivery-limit": ("rabbitmq", {"rabbitmq_delivery_limit": 0}, "rabbitmq_delivery_limit is 0"),
+    "old-series": ("rabbitmq", {"rabbitmq_version": "3.13.7-1"}, "give a version of the series 4.0 to 4.3"),
+    "guest": ("rabbitmq", {"rabbitmq_users": [{"name": "guest", "password": "p"}]}, "keeps for itself or removes"),
+    "unknown-vhost": (
+        "rabbitmq",
+        {"rabbitmq_users": [{"name": "web", "password": "p", "permissions": [{"vhost": "shop", "read": ".*"}]}]},
+        "permissions on the vhost shop, which rabbitmq_vhosts does not describe",
+    ),
+    "unknown-queue-type": (
+        "rabbitmq",
+        {"rabbitmq_vhosts": [{"name": "t", "queues": [{"name": "q", "type": "mirrored"}]}]},
+        "rabbitmq_vhosts",
     ),
 }
 
