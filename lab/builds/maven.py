@@ -30,12 +30,12 @@ def dependencies(pom: Path, version: str, directory: Path) -> None:
         raise MavenError(f"{pom.parent.name} {version} could not be had by Maven:\n{done.stdout[-2000:]}")
 
 
-def archive(top: str, roots: list[Path]) -> bytes:
-    """A gzipped tar archive of some directories below `top`: the same bytes for the same content.
+def archive(top: str, tree: Path) -> bytes:
+    """A gzipped tar archive of a directory below `top`: the same bytes for the same content.
 
     It is stored and not deflated, since zlib's releases differ.
     """
-    files = {f"{top}/{path.relative_to(root)}": path for root in roots for path in root.rglob("*") if path.is_file()}
+    files = {f"{top}/{path.relative_to(tree)}": path for path in tree.rglob("*") if path.is_file()}
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
@@ -49,24 +49,23 @@ def archive(top: str, roots: list[Path]) -> bytes:
     return outer.getvalue()
 
 
-def maven_archive(entry: dict[str, Any], file: Path) -> None:
-    """Make an artifact from Maven, in place by rename.
+def make(build: dict[str, Any], file: Path) -> None:
+    """Make an artifact from Maven, in place by rename. Raises MavenError.
 
-    :param entry: with `version`, `file` and `build`: `directory` (below this one, with pom.xml and what else belongs
-        into the archive), and `libraries`, where in the archive they go; without it the file itself is taken.
+    :param build: `version` and `directory` (below this one, with pom.xml and what else belongs into the archive), and
+        `libraries`, where in the archive the libraries go; without it the library of the file's name is the artifact.
     """
-    own, build = HERE / entry["build"]["directory"], entry["build"]
+    own = HERE / build["directory"]
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".build-") as scratch:
         tree = Path(scratch) / "tree"
         libraries = tree / build.get("libraries", "")
         libraries.mkdir(parents=True)
-        dependencies(own / "pom.xml", entry["version"], libraries)
+        dependencies(own / "pom.xml", build["version"], libraries)
         made = Path(scratch) / file.name
         if "libraries" in build:
-            parts = Path(scratch) / "parts"
-            shutil.copytree(own, parts, ignore=shutil.ignore_patterns("pom.xml"))
-            made.write_bytes(archive(file.name.removesuffix(".tgz"), [tree, parts]))
+            shutil.copytree(own, tree, ignore=shutil.ignore_patterns("pom.xml"), dirs_exist_ok=True)
+            made.write_bytes(archive(file.name.removesuffix(".tgz"), tree))
         else:
             shutil.copyfile(libraries / file.name, made)
         made.replace(file)

@@ -16,7 +16,8 @@ options:
     required: true
   nodes:
     description: >-
-      All members, name to C(id) (node.id), C(host) (name in its certificate), C(broker) and C(controller) (whether it is one).
+      All members, name to C(id) (node.id), C(host) (name in its certificate), C(broker) and C(controller) (whether it
+      is one).
     type: dict
     required: true
   home:

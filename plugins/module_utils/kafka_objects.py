@@ -51,7 +51,7 @@ def text(value):
 
 
 def desired_topics(topics, factor, min_isr):
-    """Return {name: {partitions, factor, config}} of described topics, with I(factor) and I(min_isr) where one is silent."""
+    """Return {name: {partitions, factor, config}} of described topics; I(factor) and I(min_isr) where it is silent."""
     wanted = {}
     for topic in topics:
         config = {key: text(value) for key, value in (topic.get("config") or {}).items()}
