@@ -231,7 +231,9 @@ def _bootstrap(suite: str, work: Path) -> None:
     log = work.parent / "build.log"
     command = [
         "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-        "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
+        # The directories stay: a package that makes a link there fails without them.
+        "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-include=/usr/share/man/man[1-9]",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=force-unsafe-io", suite, str(work),
     ]  # fmt: skip

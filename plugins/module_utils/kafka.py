@@ -16,7 +16,8 @@ CLIENT_PORT = 9092
 CONTROLLER_PORT = 9093
 CONTROLLER_LISTENER = "CONTROLLERS"
 METADATA_TOPIC = "__cluster_metadata"
-#: A voter that has not had all of the leader's log for so long is not well. Controllers write twice a second.
+#: A voter that has not had all of the leader's log for so long is not well, and a node that has not asked for it for so
+#: long is away. Controllers write twice a second.
 LAG_MS = 10_000
 TOPIC, BROKER = 2, 4  # resource types of the configuration requests
 
@@ -148,7 +149,9 @@ def node_view(connect, name):
 
 
 def describe_quorum(connection):
-    """Return C(leader), C(voters) and C(observers), dicts of C(id), C(directory), C(lag) and C(behind_ms).
+    """Return C(leader), C(voters) and C(observers), dicts of C(id), C(directory), C(lag), C(behind_ms) and C(away_ms).
+
+    The leader lists an observer long after its end, also a voter that was removed; only those that still ask count.
 
     :raises KafkaError: the controller is not the leader, or does not answer.
     """
@@ -167,12 +170,14 @@ def describe_quorum(connection):
             "directory": protocol.short_uuid(state["ReplicaDirectoryId"]),
             "lag": max(leader["LogEndOffset"] - state["LogEndOffset"], 0),
             "behind_ms": max(leader["LastCaughtUpTimestamp"] - state["LastCaughtUpTimestamp"], 0),
+            "away_ms": max(leader["LastCaughtUpTimestamp"] - state["LastFetchTimestamp"], 0),
         }
 
+    observers = [replica(state) for state in part["Observers"]]
     return {
         "leader": part["LeaderId"],
         "voters": [replica(state) for state in part["CurrentVoters"]],
-        "observers": [replica(state) for state in part["Observers"]],
+        "observers": [item for item in observers if item["away_ms"] <= LAG_MS],
     }
 
 
@@ -242,11 +247,15 @@ def summary(nodes, brokers, controllers, quorum, metadata):
     unhealthy, joining = {}, {}
     for name, node in nodes.items():
         reasons = []
-        if node["controller"] and known_quorum and node["id"] not in voters:
-            follows = controllers[name]["reachable"] and any(item["id"] == node["id"] for item in observers)
+        following = any(item["id"] == node["id"] for item in observers)
+        voter = voters.get(node["id"])
+        # One that follows beside a vote that is away has come back on another disk.
+        back = following and voter is not None and voter["away_ms"] > LAG_MS
+        if node["controller"] and known_quorum and (back or voter is None):
+            follows = controllers[name]["reachable"] and following
             joining[name] = "" if follows else "controller: it does not follow the leader"
         elif node["controller"]:
-            reasons += controller_faults(controllers[name], voters.get(node["id"]))
+            reasons += controller_faults(controllers[name], voter)
         if node["broker"]:
             registered = metadata["brokers"] if known_topics else None
             reasons += broker_faults(node, brokers[name], registered, partitions["behind"])

@@ -14,7 +14,7 @@ description:
   - Reads the voters from the active controller, adds described controllers that follow the log but do not vote, and
     removes voters that are not described, one after the other.
   - A controller that has come back on an empty disk has a new directory id. Its old voter is removed first, then it is
-    added. This is done only for the member named in O(replace), or for one that follows with another id already.
+    added. This is done only when the old one is away, for O(replace) or a member that follows already.
   - A member is added only when it has all of the leader's log. Nothing is removed while fewer than a majority of the
     voters that stay are well.
 attributes:
@@ -82,13 +82,17 @@ def plan(nodes, quorum, replace="", remove=()):
     names = {node["id"]: name for name, node in nodes.items()}
     following = {item["id"]: item["directory"] for item in quorum["observers"]}
     voting = {item["id"]: item["directory"] for item in quorum["voters"]}
+    away = {
+        item["id"] for item in quorum["voters"] if item["away_ms"] > kafka.LAG_MS and item["id"] != quorum["leader"]
+    }
     steps = []
     for key, directory in sorted(voting.items()):
-        lost = key in following and following[key] != directory or names.get(key) == replace
+        lost = key in away and (key in following or names.get(key) == replace)
         if key not in wanted or lost:
             steps.append({"action": "remove", "member": names.get(key, str(key)), "id": key, "directory": directory})
+    gone = {step["id"] for step in steps}
     for key, name in sorted(wanted.items()):
-        if key in following and following[key] != voting.get(key):
+        if key in following and (key not in voting or key in gone):
             steps.append({"action": "add", "member": name, "id": key, "directory": following[key]})
     return steps
 

@@ -17,12 +17,14 @@ UP = {"reachable": True, "error": "", "features": {"metadata.version": 30}, "sup
 DOWN = {**UP, "reachable": False, "error": "no answer", "features": {}}
 
 
-def replica(number, directory="dir", behind_ms=0):
-    return {"id": number, "directory": f"{directory}{number}", "lag": 0, "behind_ms": behind_ms}
+def replica(number, directory="dir", behind_ms=0, away_ms=0):
+    found = {"id": number, "directory": f"{directory}{number}", "lag": 0}
+    return {**found, "behind_ms": behind_ms, "away_ms": away_ms}
 
 
-def quorum(voters=(1, 2, 3), observers=()):
-    return {"leader": 1, "voters": [replica(n) for n in voters], "observers": list(observers)}
+def quorum(voters=(1, 2, 3), observers=(), away=()):
+    found = [replica(n, away_ms=60000 if n in away else 0) for n in voters]
+    return {"leader": 1, "voters": found, "observers": list(observers)}
 
 
 def topic(*isrs, min_isr=2, leader=1):
@@ -83,6 +85,8 @@ def test_a_controller_that_does_not_vote_yet_holds_nobody_up():
     assert joining["joining"] == {"events-3": ""}
     assert kafka.missing(joining, "events-3", "healthy") == kafka.missing(joining, "events-1", "redundant") == ""
     assert "it does not vote" in kafka.missing(joining, "events-1", "complete")
+    back = cluster(found=quorum((1, 2, 3), [replica(3, "new")], away=[3]))
+    assert back["joining"] == {"events-3": ""}
     away = cluster(found=quorum((1, 2)))
     assert "it does not follow the leader" in kafka.missing(away, "events-3", "healthy")
 
@@ -184,9 +188,15 @@ def test_described_voters_are_left_alone():
 
 
 def test_a_lost_voter_goes_before_its_successor_comes():
-    found = quorum((1, 2, 3), [replica(3, "new")])
+    found = quorum((1, 2, 3), [replica(3, "new")], away=[3])
     assert steps(found) == [("remove", 3, "dir3"), ("add", 3, "new3")]
-    assert steps(quorum(), replace="events-3") == [("remove", 3, "dir3")]
+    assert steps(quorum(away=[3]), replace="events-3") == [("remove", 3, "dir3")]
+
+
+def test_a_voter_that_is_there_stays_whatever_is_asked():
+    assert steps(quorum(), replace="events-3") == []
+    assert steps(quorum((1, 2, 3), [replica(3, "old")])) == []
+    assert steps(quorum(away=[3])) == []
 
 
 def test_voters_that_are_not_described_go():
