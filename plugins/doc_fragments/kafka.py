@@ -49,7 +49,7 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds for one connection and one answer.
+    description: Seconds for one answer; a connection has 5 at most.
     type: int
     default: 5
 """

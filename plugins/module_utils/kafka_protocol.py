@@ -37,6 +37,7 @@ _NUMBERS = {
 }
 _EMPTY = {"string": "", "bytes": b"", "uuid": str(uuid.UUID(int=0)), "records": b""}
 _MAX_ANSWER = 64 * 1024**2
+CONNECT_SECONDS = 5
 
 
 class KafkaError(Exception):
@@ -339,7 +340,7 @@ class Connection:
     :arg context: C(ssl.SSLContext).
     :arg schemas: C(Schemas).
     :arg login: None, or (user, password) for SCRAM-SHA-512.
-    :arg timeout: seconds for the connection and for one answer.
+    :arg timeout: seconds for one answer; the connection has 5 at most.
     :raises Refused: the user or password is wrong.
     :raises KafkaError: the server cannot be reached.
     """
@@ -351,9 +352,10 @@ class Connection:
         self._number = 0
         self._versions = {}
         try:
-            plain = socket.create_connection((host, port), timeout)
+            plain = socket.create_connection((host, port), min(timeout, CONNECT_SECONDS))
             try:
                 self._socket = context.wrap_socket(plain, server_hostname=host)
+                self._socket.settimeout(timeout)
             except (OSError, ValueError):
                 plain.close()
                 raise

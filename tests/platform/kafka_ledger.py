@@ -1,7 +1,7 @@
 """Write unique ids into a Kafka topic, keep what was acknowledged, and read it back as a consumer group.
 
-A client is a process of its own, with a hosts file that has the brokers' names, since librdkafka resolves names by itself:
-so certificates are verified by name. It ends when its input does, and then prints what it saw, as JSON.
+A client is a process of its own, with a hosts file that has the brokers' names (librdkafka resolves names by itself), so
+certificates are verified by name. It ends when its input does, and then prints what it saw, as JSON.
 
 Usage of a client: python kafka_ledger.py write|read SETTINGS
 """
