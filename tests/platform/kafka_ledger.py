@@ -1,6 +1,6 @@
 """Write unique ids into a Kafka topic, keep what was acknowledged, and read it back as a consumer group.
 
-A client is a process of its own, with a hosts file that has the brokers' names (librdkafka resolves names by itself), so
+A client is a process of its own with a hosts file that has the brokers' names (librdkafka resolves names by itself), so
 certificates are verified by name. It ends when its input does, and then prints what it saw, as JSON.
 
 Usage of a client: python kafka_ledger.py write|read SETTINGS
@@ -21,9 +21,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-PORT = 9092
-#: With a hosts file of its own, in a mount namespace of its own.
-WITH_HOSTS = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+from lab import endpoints
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,10 @@ class Kafka:
     user: str
     password: str = field(repr=False)
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, str]:
         """Options of librdkafka."""
-        return {
-            "bootstrap.servers": ",".join(f"{slot}.{self.domain}:{PORT}" for slot in self.members),
-            "security.protocol": "SASL_SSL",
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": self.user,
-            "sasl.password": self.password,
-            "ssl.ca.location": str(self.authority),
-            "socket.keepalive.enable": True,
-        }
+        names = [f"{slot}.{self.domain}" for slot in self.members]
+        return endpoints.kafka_options(names, self.user, self.password, str(self.authority))
 
 
 class Client:
@@ -62,8 +53,7 @@ class Client:
         hosts.write_text("127.0.0.1 localhost\n" + "".join(lines))
         given.touch(0o600)
         given.write_text(json.dumps({"options": kafka.options(), **settings}))
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", WITH_HOSTS, "sh", str(hosts)]
-        command += [sys.executable, __file__, kind, str(given)]
+        command = [*endpoints.WITH_HOSTS, str(hosts), sys.executable, __file__, kind, str(given)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         first = self._process.stdout.readline()
         if not first:
