@@ -5,48 +5,14 @@ import re
 
 import pytest
 
-BASE, HOME, DATA = "/etc/kafka", "/opt/kafka/current", "/var/lib/kafka"
-NODES = ["events-1", "events-2", "events-3"]
+BASE, DATA = "/etc/kafka", "/var/lib/kafka"
 DOMAIN = "molecule.internal"
-TRADING = "/run/kafka-test-trading.properties"
-PROPERTIES = """\
-security.protocol=SASL_SSL
-sasl.mechanism=SCRAM-SHA-512
-ssl.truststore.type=PEM
-ssl.truststore.location=/etc/kafka/tls/ca.crt
-sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\
-  username="{user}" password="{password}";
-"""
-
-
-def first_only(host):
-    """What asks the whole cluster by Java's tools is asked at one host: each costs seconds."""
-    if host.check_output("hostname") != "events-1":
-        pytest.skip("asked at events-1")
 
 
 @pytest.fixture
 def broker_password(host):
     with host.sudo():
         return host.file(f"{BASE}/secret.properties").content_string.strip().partition("=")[2]
-
-
-@pytest.fixture
-def as_broker(host, broker_password):
-    """Options of a client that is a super user."""
-    path = "/run/kafka-test-broker.properties"
-    with host.sudo():
-        host.run("install -m 600 /dev/null %s", path)
-        host.run("printf %%s %s > %s", PROPERTIES.format(user="broker", password=broker_password), path)
-        yield path
-        host.run("rm %s", path)
-
-
-def tool(host, name, options, config):
-    with host.sudo():
-        return host.run(
-            f"{HOME}/bin/{name}.sh --bootstrap-server events-1.{DOMAIN}:9092 --command-config {config} {options}"
-        )
 
 
 def test_runs_and_starts_at_boot(host):
@@ -104,31 +70,6 @@ def test_rack_is_the_zone(host):
     with host.sudo():
         rack = re.search(r"^broker.rack=(.*)$", host.file(f"{BASE}/server.properties").content_string, re.MULTILINE)
     assert rack[1] == "eu-west-1" + "abc"[int(host.check_output("hostname")[-1]) - 1]
-
-
-def test_topics_are_as_described(host, as_broker):
-    first_only(host)
-    shown = tool(host, "kafka-topics", "--describe --topic orders", as_broker).stdout
-    assert "PartitionCount: 3\tReplicationFactor: 3" in shown
-    assert "min.insync.replicas=2" in shown
-    assert "retention.ms=86400000" in shown
-    assert all(sorted(found.split(",")) == ["1", "2", "3"] for found in re.findall(r"Isr: (\S+)", shown))
-
-
-def test_rights_are_those_described_and_nothing_else(host, as_broker):
-    first_only(host)
-    shown = tool(host, "kafka-acls", "--list", as_broker).stdout
-    assert len(re.findall(r"principal=User:trading,", shown)) == 4
-    assert len(re.findall(r"principal=", shown)) == 5
-
-
-def test_a_stranger_is_refused(host):
-    first_only(host)
-    with host.sudo():
-        host.run("printf %%s %s > %s", PROPERTIES.format(user="trading", password="wrong"), TRADING)
-        shown = tool(host, "kafka-topics", "--list", TRADING)
-        host.run("rm %s", TRADING)
-    assert "Authentication failed" in shown.stdout + shown.stderr
 
 
 def test_metrics(host):
