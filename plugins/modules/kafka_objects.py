@@ -177,7 +177,8 @@ SHA512 = 2
 ITERATIONS = 8192
 TIMEOUT_MS = 30000
 WRONG_PASSWORD = 58
-SET, DELETE = 0, 1
+SET = 0
+DELETE = 1
 #: Filter that every ACL passes.
 ANY_ACL = {
     "ResourceTypeFilter": 1,

@@ -83,8 +83,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka, kafka_moves, kafka_objects, kafka_protocol
 
 RATES = ("leader.replication.throttled.rate", "follower.replication.throttled.rate")
-SET, DELETE = 0, 1
+SET = 0
+DELETE = 1
 TIMEOUT_MS = 30000
+#: A broker that has ended is taken for running until its session is over.
+END_SECONDS = 30
 
 
 def configure(connection, resources):
@@ -171,10 +174,20 @@ class Mover:
 
 
 def strangers(state, nodes):
-    """Return ids of brokers that are not described, do not run and have no replicas."""
+    """Return {id: whether it runs} of brokers that are not described and have no replicas."""
     described = {node["id"] for node in nodes.values() if node["broker"]}
     used = {broker for topic in state["topics"].values() for part in topic["partitions"] for broker in part["replicas"]}
-    return sorted(key for key, item in state["brokers"].items() if key not in described | used and item["fenced"])
+    return {key: not item["fenced"] for key, item in state["brokers"].items() if key not in described | used}
+
+
+def await_end(connection, nodes):
+    """Return ids of brokers to forget, when they have ended; one that goes on running is left out."""
+    end = time.monotonic() + END_SECONDS
+    while True:
+        found = strangers(kafka.describe_cluster(connection), nodes)
+        if not any(found.values()) or time.monotonic() > end:
+            return sorted(key for key, runs in found.items() if not runs)
+        time.sleep(1)
 
 
 def run(module):
@@ -204,7 +217,7 @@ def run(module):
         if not module.check_mode and mover.unthrottle(state) and not moves:
             mover.steps.append("take the throttle of an earlier run away")
         if params["unregister"]:
-            for key in strangers(kafka.describe_cluster(connection), cluster.nodes):
+            for key in await_end(connection, cluster.nodes):
                 mover.steps.append(f"forget broker {key}")
                 if not module.check_mode:
                     connection.call("UnregisterBroker", {"BrokerId": key})
