@@ -1,6 +1,6 @@
 """Run every measurement; each prints its own table and ratios.
 
-Usage: python bench/run.py [NAME ...]     names: inventory route53 iam waf cloudwatch site failover pgbench rabbitmq
+Usage: python bench/run.py [NAME ...]     names: inventory route53 iam waf cloudwatch kafka site failover pgbench rabbitmq
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "site", "failover", "pgbench", "rabbitmq")
+BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "kafka", "site", "failover", "pgbench", "rabbitmq")
 NEEDS_LAB = ("site", "failover", "pgbench", "rabbitmq")
 
 

@@ -22,7 +22,38 @@ import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS, REDIS, RABBITMQ = 5432, 5433, 8405, 6379, 5671
+READ_WRITE, READ_ONLY, METRICS, REDIS, KAFKA, RABBITMQ = 5432, 5433, 8405, 6379, 9092, 5671
+#: Runs a command with a hosts file of its own: librdkafka resolves names by itself.
+WITH_HOSTS = [
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "sh",
+    "-c",
+    'mount --bind "$1" /etc/hosts && shift && exec "$@"',
+    "sh",
+]
+KAFKA_PROOF = """
+import json, sys, time, uuid
+from confluent_kafka import Consumer, Producer
+options, sent = json.load(sys.stdin), str(uuid.uuid4())
+consumer = Consumer({**options, "group.id": "trading-proof-" + sent, "auto.offset.reset": "earliest"})
+producer = Producer({**options, "acks": "all", "enable.idempotence": True})
+started, answers = time.monotonic(), []
+producer.produce("dead-letters", sent, on_delivery=lambda error, message: answers.append(error or message))
+producer.flush(30)
+if not answers or not hasattr(answers[0], "offset"):
+    sys.exit(f"a message to Kafka was not acknowledged: {answers}")
+consumer.subscribe(["dead-letters"])
+while time.monotonic() - started < 60:
+    message = consumer.poll(1)
+    if message and not message.error() and message.value().decode() == sent:
+        consumer.close()
+        print(round((time.monotonic() - started) * 1000))
+        sys.exit()
+sys.exit("the message was acknowledged by Kafka but not read back")
+"""
 
 
 def inventory() -> dict:
@@ -84,6 +115,31 @@ def redis_write_and_read(client: redis.Redis) -> float:
         if client.get("lab_proof") != identifier:
             raise SystemExit(f"the key lab_proof was written as {identifier} but not read back")
     return (time.monotonic() - started) * 1000
+
+
+def kafka_options(names: list[str], user: str, password: str, authority: str) -> dict[str, str]:
+    """Options of librdkafka for the brokers of these names."""
+    return {
+        "bootstrap.servers": ",".join(f"{name}:{KAFKA}" for name in names),
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+        "ssl.ca.location": authority,
+    }
+
+
+def kafka_write_and_read(brokers: dict[str, str], user: str, password: str, authority: str) -> float:
+    """Write a message by the brokers' own names, read it back as a group, return the milliseconds."""
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in brokers.items()))
+        hosts.flush()
+        command = [*WITH_HOSTS, hosts.name, sys.executable, "-c", KAFKA_PROOF]
+        options = json.dumps(kafka_options(list(brokers), user, password, authority))
+        done = subprocess.run(command, input=options, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip()[-500:])
+    return float(done.stdout)
 
 
 @contextlib.contextmanager
@@ -164,6 +220,9 @@ def main() -> int:
     print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
     cache = f"redis.{platform['domain']}"
     print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
+    brokers = {f"{name}.{platform['domain']}": hosts[name]["ansible_host"] for name in sorted(found["kafka"]["hosts"])}
+    for name, address in brokers.items():
+        print(f"{f'{name}:{KAFKA}':44} {address:28} Kafka, TLS and SCRAM-SHA-512")
     notices = f"rabbitmq.{platform['domain']}"
     print(f"{f'amqps://{notices}:{RABBITMQ}':44} {joined:28} RabbitMQ")
     for name, address in edge:
@@ -179,9 +238,12 @@ def main() -> int:
             password = secret(platform["name"], "rabbitmq/users/trading")
             link = rabbitmq_connection(notices, "trading", password, authority.name)
             rabbitmq_milliseconds = rabbitmq_publish_and_get(link)
+        password = secret(platform["name"], "kafka/users/trading")
+        kafka_milliseconds = kafka_write_and_read(brokers, "trading", password, authority.name)
     print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
     print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
     print(f"published and got a RabbitMQ message through HAProxy over verified TLS in {rabbitmq_milliseconds:.0f} ms")
+    print(f"wrote and read a Kafka message by the brokers' own names in {kafka_milliseconds:.0f} ms")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Bad input of roles etcd, postgresql, redis and rabbitmq: each with one plain sentence, before any host is asked."""
+"""Bad input of roles etcd, postgresql, redis, kafka and rabbitmq: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis", "rabbitmq")
-MEMBERS = ("etcd_members", "postgresql_members", "redis_members", "rabbitmq_members")
+ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq")
+MEMBERS = tuple(f"{role}_members" for role in ROLES)
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
@@ -23,12 +23,16 @@ GOOD = {
         **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler", "exporter")},
         **{f"rabbitmq/{name}": "x" * 16 for name in ("admin_password", "erlang_cookie")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
+        **{f"kafka/{name}": "x" * 32 for name in ("cluster_seed", "broker_password", "admin_password")},
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
     "postgresql_etcd_members": SLOTS,
     "redis_members": SLOTS,
     "rabbitmq_members": SLOTS,
+    "kafka_members": SLOTS,
+    "kafka_sha256": {"4.3.1": "a" * 64},
+    "platform_zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -197,6 +201,52 @@ BAD = {
         "rabbitmq",
         {"rabbitmq_vhosts": [{"name": "t", "queues": [{"name": "q", "type": "mirrored"}]}]},
         "rabbitmq_vhosts",
+    ),
+    "even-voters": (
+        "kafka",
+        {"kafka_controllers": ["even-voters", "database-2"]},
+        "kafka_controllers has 2 members",
+    ),
+    "unknown-broker": ("kafka", {"kafka_brokers": ["unknown-broker", "database-9"]}, "name database-9, which"),
+    "old-kafka": ("kafka", {"kafka_version": "3.9.1", "kafka_sha256": {"3.9.1": "a" * 64}}, "kafka_version is 3.9.1"),
+    "no-checksum": ("kafka", {"kafka_version": "4.3.2"}, "kafka_sha256 has no SHA-256 of version 4.3.2"),
+    "min-isr": ("kafka", {"kafka_min_insync_replicas": 3}, "give at most 2"),
+    "topic-min-isr": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3, "min_insync_replicas": 3}]},
+        "kafka_topics gives orders a min_insync_replicas that is not below its replication_factor",
+    ),
+    "factor-above-brokers": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3, "replication_factor": 4}]},
+        "kafka_topics gives orders more replicas than there are brokers (3)",
+    ),
+    "factor-above-zones": (
+        "kafka",
+        {"kafka_replication_factor": 3, "platform_zones": ["eu-west-1a", "eu-west-1b"]},
+        "kafka_replication_factor is 3, but there are 3 brokers in 2 zones",
+    ),
+    "scram-between-controllers": (
+        "kafka",
+        {"kafka_config": {"listener.name.controllers.sasl.enabled.mechanisms": "SCRAM-SHA-512"}},
+        "Kafka has no SCRAM between controllers",
+    ),
+    "listeners-in-config": (
+        "kafka",
+        {"kafka_config": {"listeners": "PLAINTEXT://:9092"}},
+        "kafka_config sets listeners",
+    ),
+    "user-of-the-role": ("kafka", {"kafka_users": [{"name": "admin", "password": "p"}]}, "keeps for itself"),
+    "rights-of-nobody": (
+        "kafka",
+        {"kafka_acls": [{"user": "web", "resource": "topic", "name": "orders", "operations": ["read"]}]},
+        "whom kafka_users does not describe",
+    ),
+    "heap-above-memory": ("kafka", {"kafka_heap_mib": 1800}, "but the host has 2048 MiB"),
+    "removed-and-described": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3}], "kafka_remove_topics": ["orders"]},
+        "name it in one of them",
     ),
 }
 
