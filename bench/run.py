@@ -1,6 +1,6 @@
 """Run every measurement; each prints its own table and ratios.
 
-Usage: python bench/run.py [NAME ...]     names: inventory route53 iam waf cloudwatch kafka site failover pgbench rabbitmq
+Usage: python bench/run.py [NAME ...]     names: those of BENCHES below
 """
 
 from __future__ import annotations

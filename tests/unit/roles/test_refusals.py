@@ -1,4 +1,4 @@
-"""Bad input of roles etcd, postgresql, redis, kafka and rabbitmq: each with one plain sentence, before any host is asked."""
+"""Bad input of the roles below: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
