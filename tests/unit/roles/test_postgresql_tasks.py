@@ -89,6 +89,12 @@ def test_all_members_look_again_when_any_member_changed(tmp_path, host, variable
     assert text.count("looks again on") == (len(hosts) if looks else 0)
 
 
+def test_a_look_that_is_not_taken_leaves_what_the_first_one_found():
+    (block,) = tasks("contents.yml", "Look again once the members saw the changed settings")
+    # A skipped import would register its skip, and with it forget who waits for a restart.
+    assert "ansible.builtin.include_tasks" in block["block"][-1]
+
+
 @pytest.mark.parametrize(
     ("held", "version", "scope", "refused"),
     [
