@@ -153,7 +153,9 @@ def config_changes(wanted, found, source):
     """Return (set, delete): options to set, and those set at I(source) that nobody describes."""
     own = {key: item["value"] for key, item in found.items() if item["source"] == source}
     changes = {key: value for key, value in sorted(wanted.items()) if own.get(key) != value}
-    return changes, sorted(set(own) - set(wanted) - set(THROTTLES))
+    # With eligible leader replicas a cluster always has its min.insync.replicas, and Kafka does not let it go.
+    kept = THROTTLES if source == OF_TOPIC else ("min.insync.replicas",)
+    return changes, sorted(set(own) - set(wanted) - set(kept))
 
 
 def quota_changes(wanted, found):

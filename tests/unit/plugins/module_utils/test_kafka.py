@@ -219,6 +219,8 @@ def test_equal_topics_and_options_are_not_written():
     )
     throttle = {kafka_objects.THROTTLES[0]: {"value": "0:1", "source": 1}}
     assert kafka_objects.config_changes({}, throttle, 1) == ({}, [])
+    of_cluster = {name: {"value": "2", "source": 3} for name in ("min.insync.replicas", "log.retention.ms")}
+    assert kafka_objects.config_changes({}, of_cluster, 3) == ({}, ["log.retention.ms"])
 
 
 def test_what_a_topic_cannot_become_is_refused_before_anything_is_written():
