@@ -208,42 +208,65 @@ def rabbitmq_publish_and_get(connection: pika.BlockingConnection) -> float:
     raise SystemExit(f"the notice {identifier.decode()} was confirmed but not found in its queue")
 
 
+def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
+    """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
+    hosts = found["_meta"]["hostvars"]
+    edge = {name: hosts[name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])}
+    joined = ", ".join(edge.values())
+    yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
+    yield f"postgresql://postgresql.{domain}:{READ_ONLY}", joined, "read only, from replicas"
+    if "redis" in found:
+        yield f"rediss://redis.{domain}:{REDIS}", joined, "Redis primary"
+    if "rabbitmq" in found:
+        yield f"amqps://rabbitmq.{domain}:{RABBITMQ}", joined, "RabbitMQ"
+    for name, address in brokers(found, domain).items():
+        yield f"{name}:{KAFKA}", address, "Kafka, TLS and SCRAM-SHA-512"
+    for name, address in edge.items():
+        yield f"http://{address}:{METRICS}/metrics", address, f"HAProxy metrics of {name}"
+
+
+def brokers(found: dict, domain: str) -> dict[str, str]:
+    """Kafka's brokers: name to address."""
+    hosts = found["_meta"]["hostvars"]
+    return {f"{name}.{domain}": hosts[name]["ansible_host"] for name in sorted(found.get("kafka", {}).get("hosts", []))}
+
+
+def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
+    """Write and read through each product that the platform has; a sentence for each. `authority` is a file."""
+    domain = platform["domain"]
+    addresses = [found["_meta"]["hostvars"][name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])]
+
+    def password(product: str) -> str:
+        return secret(platform["name"], f"{product}/users/trading")
+
+    took = write_and_read(addresses, f"postgresql.{domain}", password("postgresql"), authority)
+    yield f"wrote and read a row through HAProxy over verified TLS in {took:.0f} ms"
+    if "redis" in found:
+        name = f"redis.{domain}"
+        with resolved({name: addresses}):
+            took = redis_write_and_read(redis_client(name, "trading", password("redis"), authority))
+        yield f"wrote and read a Redis key through HAProxy over verified TLS in {took:.0f} ms"
+    if "rabbitmq" in found:
+        name = f"rabbitmq.{domain}"
+        with resolved({name: addresses}):
+            took = rabbitmq_publish_and_get(rabbitmq_connection(name, "trading", password("rabbitmq"), authority))
+        yield f"published and got a RabbitMQ message through HAProxy over verified TLS in {took:.0f} ms"
+    if "kafka" in found:
+        took = kafka_write_and_read(brokers(found, domain), "trading", password("kafka"), authority)
+        yield f"wrote and read a Kafka message by the brokers' own names in {took:.0f} ms"
+
+
 def main() -> int:
     found, platform = inventory(), variables()
-    hosts = found["_meta"]["hostvars"]
-    edge = [(name, hosts[name]["ansible_host"]) for name in sorted(found["haproxy"]["hosts"])]
-    service = f"postgresql.{platform['domain']}"
     print(f"\n{'endpoint':44} {'addresses':28} purpose")
-    addresses = [address for _, address in edge]
-    joined = ", ".join(addresses)
-    print(f"{f'postgresql://{service}:{READ_WRITE}':44} {joined:28} read and write")
-    print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
-    cache = f"redis.{platform['domain']}"
-    print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
-    brokers = {f"{name}.{platform['domain']}": hosts[name]["ansible_host"] for name in sorted(found["kafka"]["hosts"])}
-    for name, address in brokers.items():
-        print(f"{f'{name}:{KAFKA}':44} {address:28} Kafka, TLS and SCRAM-SHA-512")
-    notices = f"rabbitmq.{platform['domain']}"
-    print(f"{f'amqps://{notices}:{RABBITMQ}':44} {joined:28} RabbitMQ")
-    for name, address in edge:
-        print(f"{f'http://{address}:{METRICS}/metrics':44} {address:28} HAProxy metrics of {name}")
+    for endpoint, addresses, purpose in rows(found, platform["domain"]):
+        print(f"{endpoint:44} {addresses:28} {purpose}")
+    print()
     with tempfile.NamedTemporaryFile("w", suffix=".crt") as authority:
         authority.write(secret(platform["name"], "ca/certificate"))
         authority.flush()
-        password = secret(platform["name"], "postgresql/users/trading")
-        milliseconds = write_and_read(addresses, service, password, authority.name)
-        password = secret(platform["name"], "redis/users/trading")
-        with resolved({cache: addresses, notices: addresses}):
-            redis_milliseconds = redis_write_and_read(redis_client(cache, "trading", password, authority.name))
-            password = secret(platform["name"], "rabbitmq/users/trading")
-            link = rabbitmq_connection(notices, "trading", password, authority.name)
-            rabbitmq_milliseconds = rabbitmq_publish_and_get(link)
-        password = secret(platform["name"], "kafka/users/trading")
-        kafka_milliseconds = kafka_write_and_read(brokers, "trading", password, authority.name)
-    print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
-    print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
-    print(f"published and got a RabbitMQ message through HAProxy over verified TLS in {rabbitmq_milliseconds:.0f} ms")
-    print(f"wrote and read a Kafka message by the brokers' own names in {kafka_milliseconds:.0f} ms")
+        for sentence in proofs(found, platform, authority.name):
+            print(sentence)
     return 0
 
 

@@ -29,6 +29,8 @@ LOGS = ROOT / ".cache" / "logs"
 LABS = ("test", "test2")
 DEFAULT = ["lint", "unit", "aws", "roles", "build", "platform"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
+# inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
+ALL_TIERS = "database,cache,queue,events,edge"
 # Their faults are timed, so nothing else runs beside them.
 ALONE = ("platform", "faults", "faults-aws")
 # The longest begin first, so that the lanes end together.
@@ -91,7 +93,7 @@ def suite(name: str) -> list[Suite]:
     if name == "faults":
         page = [sys.executable, "tests/platform/page.py"]
         return [
-            Suite("faults", [pytest_command("faults", "tests/platform"), page], 240),
+            Suite("faults", [pytest_command("faults", "tests/platform"), page], 240, {"TIERS": ALL_TIERS}),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
         ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])

@@ -21,8 +21,9 @@ _TRUE, _FALSE = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 #: What the running server says of its parameters (pg_settings, section 52.24).
 CATALOGUE_QUERY = (
-    "SELECT json_object_agg(name, json_build_object('setting', setting, 'unit', unit, 'vartype', vartype,"
-    " 'context', context)) FROM pg_catalog.pg_settings"
+    # A connection by socket shows 0 for the settings of TCP; what was set is the value to reset to.
+    "SELECT json_object_agg(name, json_build_object('setting', coalesce(reset_val, setting), 'unit', unit,"
+    " 'vartype', vartype, 'context', context)) FROM pg_catalog.pg_settings"
 )
 
 #: EBS volume types on solid-state disks; the others are magnetic (EC2 user guide, "Amazon EBS volume types").

@@ -149,6 +149,7 @@ def under_load(events, name, inject, repair=lambda: None, seconds=20.0):
     return outcome
 
 
+@pytest.mark.long
 def test_killed_leader(events):
     under_load(events, "leader killed", lambda writer: events.kill(events.leader(writer)))
 

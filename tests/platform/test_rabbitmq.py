@@ -108,10 +108,12 @@ def signal(rabbitmq, name):
     return on_leader(rabbitmq, f"sudo systemctl kill --signal={name} {ledger.UNIT}")
 
 
+@pytest.mark.long
 def test_a_client_publishes_and_gets_through_the_edge(rabbitmq):
     assert endpoints.rabbitmq_publish_and_get(rabbitmq.connect()) > 0
 
 
+@pytest.mark.long
 def test_killed_leader(rabbitmq):
     old = rabbitmq.leader()
     outcome = under_load(rabbitmq, "queue leader killed", signal(rabbitmq, "KILL"))
