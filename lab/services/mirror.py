@@ -18,12 +18,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from lab import builds
 from lab.services.http import serve_on
 
 SOURCES = Path("/etc/apt")
@@ -132,6 +133,7 @@ class Target:
     url: str
     immutable: bool
     sha256: str = ""
+    build: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 def parts_of(path: str) -> list[str]:
@@ -165,7 +167,8 @@ def artifact_target(parts: list[str], cache: Path, artifacts: dict[tuple[str, st
     entry = artifacts.get((parts[1], parts[2], parts[3])) if len(parts) == 4 else None
     if not entry:
         raise MirrorError(404, f"There is no artifact {'/'.join(parts[1:])} in lab/artifacts.toml.")
-    return Target(cache.joinpath(*parts[1:]), entry.get("url", ""), True, entry["sha256"])
+    file = cache.joinpath(*parts[1:])
+    return Target(file, entry.get("url", ""), True, entry["sha256"], entry if "build" in entry else {})
 
 
 class Cache:
@@ -209,6 +212,12 @@ class Cache:
         return False
 
     def _fetch(self, target: Target) -> None:
+        if target.build:
+            try:
+                builds.build(target.build, target.file)
+            except builds.BuildError as error:
+                raise MirrorError(502, str(error)) from None
+            return
         if not target.url:
             raise MirrorError(404, f"The file {target.file} is not there and lab/artifacts.toml names no url for it.")
         present = target.file.is_file()

@@ -651,11 +651,19 @@ def partition(region):
     return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
+def _filled(value, platform):
+    if isinstance(value, dict):
+        return {key: _filled(item, platform) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, platform) for item in value]
+    return value.replace("{platform}", platform["name"]).replace("{region}", platform["region"])
+
+
 def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
     A component's C(iam) is a list of dict actions, resources and perhaps conditions; C({platform}) and C({region}) in
-    a resource stand for the platform's name and region.
+    a resource or a condition stand for the platform's name and region.
     """
     result = {}
     for tier in platform["tiers"]:
@@ -666,13 +674,10 @@ def policies(platform, components):
                 statement = {
                     "Effect": "Allow",
                     "Action": sorted(entry["actions"]),
-                    "Resource": [
-                        text.replace("{platform}", platform["name"]).replace("{region}", platform["region"])
-                        for text in entry["resources"]
-                    ],
+                    "Resource": _filled(entry["resources"], platform),
                 }
                 if entry.get("conditions"):
-                    statement["Condition"] = entry["conditions"]
+                    statement["Condition"] = _filled(entry["conditions"], platform)
                 statements.append(statement)
         result[tier["name"]] = {"Version": "2012-10-17", "Statement": statements} if statements else None
     return result

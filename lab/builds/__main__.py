@@ -1,0 +1,28 @@
+"""Build what the mirror would build at its first request."""
+
+from __future__ import annotations
+
+import sys
+
+from lab.builds import buildable
+from lab.paths import Lab
+from lab.services.mirror import ARTIFACT_LIST, Mirror, MirrorError
+
+
+def main(names: list[str]) -> int:
+    lab = Lab("lab")
+    mirror = Mirror(lab.mirror, lab.cache / "artifacts")
+    for entry in buildable(ARTIFACT_LIST):
+        if names and entry["name"] not in names:
+            continue
+        path = "/artifacts/" + "/".join(entry[part] for part in ("name", "version", "file"))
+        try:
+            print(mirror.cache.get(mirror.target(path)), flush=True)
+        except MirrorError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
