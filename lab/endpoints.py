@@ -6,8 +6,10 @@ Usage: python -m lab.endpoints     (with the environment of `lab env`)
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import botocore.config
 import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS, REDIS = 5432, 5433, 8405, 6379
+READ_WRITE, READ_ONLY, METRICS, REDIS, FILES, ASSETS = 5432, 5433, 8405, 6379, 9000, 443
 
 
 def inventory() -> dict:
@@ -114,6 +117,35 @@ def redis_client(host: str, user: str, password: str, authority: str) -> redis.R
     )
 
 
+def public_object(host: str, path: str, authority: str) -> tuple[int, str, bytes]:
+    """Status, content type and content of an object of a public bucket, through HAProxy and the cache."""
+    context = ssl.create_default_context(cafile=authority)
+    connection = http.client.HTTPSConnection(host, ASSETS, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Content-Type", ""), answer.read()
+
+
+def files_write_and_read(host: str, secret_key: str, region: str, authority: str) -> float:
+    """Put an object through HAProxy, read it back, return the milliseconds."""
+    started = time.monotonic()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"https://{host}:{FILES}",
+        region_name=region,
+        aws_access_key_id="trading",
+        aws_secret_access_key=secret_key,
+        verify=authority,
+        config=botocore.config.Config(s3={"addressing_style": "path"}),
+    )
+    content = str(time.time_ns()).encode()
+    client.put_object(Bucket="reports", Key="lab_proof", Body=content)
+    if client.get_object(Bucket="reports", Key="lab_proof")["Body"].read() != content:
+        raise SystemExit("the object lab_proof was put into bucket reports but not read back")
+    return (time.monotonic() - started) * 1000
+
+
 def main() -> int:
     found, platform = inventory(), variables()
     hosts = found["_meta"]["hostvars"]
@@ -126,6 +158,10 @@ def main() -> int:
     print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
     cache = f"redis.{platform['domain']}"
     print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
+    store = f"files.{platform['domain']}"
+    print(f"{f'https://{store}:{FILES}':44} {joined:28} S3 API of the file storage")
+    public = f"assets.{platform['domain']}"
+    print(f"{f'https://{public}':44} {joined:28} public buckets")
     for name, address in edge:
         print(f"{f'http://{address}:{METRICS}/metrics':44} {address:28} HAProxy metrics of {name}")
     with tempfile.NamedTemporaryFile("w", suffix=".crt") as authority:
@@ -134,10 +170,14 @@ def main() -> int:
         password = secret(platform["name"], "postgresql/users/trading")
         milliseconds = write_and_read(addresses, service, password, authority.name)
         password = secret(platform["name"], "redis/users/trading")
-        with resolved({cache: addresses}):
+        file_secret = secret(platform["name"], "file_storage/users/trading")
+        with resolved({cache: addresses, store: addresses}):
             redis_milliseconds = redis_write_and_read(redis_client(cache, "trading", password, authority.name))
+            region = boto3.session.Session().region_name
+            file_milliseconds = files_write_and_read(store, file_secret, region, authority.name)
     print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
     print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
+    print(f"put and got an object through HAProxy over verified TLS in {file_milliseconds:.0f} ms")
     return 0
 
 

@@ -47,7 +47,20 @@ def go_command(directory: Path, package: str, flags: str, target: Path) -> None:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     if not go:
         raise BuildError(f"Go is not installed, and {package} is built by it; install Go 1.26 or later.")
-    line = ["nice", "-n", "10", go, "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", str(target), package]
+    line = [
+        "nice",
+        "-n",
+        "10",
+        go,
+        "build",
+        "-mod=readonly",
+        "-trimpath",
+        "-ldflags",
+        flags,
+        "-o",
+        str(target),
+        package,
+    ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOAMD64": "v1"}
     done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

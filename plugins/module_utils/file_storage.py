@@ -96,9 +96,11 @@ def load(path):
 def read_disk(directory):
     """Return C(identity) (dict, {} without the file), C(holds_data) and C(copy) (state of the copy) of the volume."""
     data = os.path.join(directory, "data")
+    # The gateway's own entries begin with a dot, which no bucket's name does.
+    buckets = [name for name in os.listdir(data) if not name.startswith(".")] if os.path.isdir(data) else []
     return {
         "identity": load(os.path.join(directory, "identity.json")),
-        "holds_data": os.path.isdir(data) and bool(os.listdir(data)),
+        "holds_data": bool(buckets),
         "copy": load(os.path.join(directory, "state", "copy.json")),
     }
 
@@ -145,5 +147,8 @@ def missing(view, name, bound, now=None):
         return f"{name} has not copied from the primary yet; look at journalctl -u file-storage-copy."
     behind = (time.time() if now is None else now) - copy["started"]
     if behind > bound:
-        return f"The copy on {name} is {behind:.0f} s behind, more than {bound} s; look at journalctl -u file-storage-copy."
+        return (
+            f"The copy on {name} is {behind:.0f} s behind, more than {bound} s;"
+            " look at journalctl -u file-storage-copy."
+        )
     return ""

@@ -172,7 +172,12 @@ def manage(params, s3, check_mode):
         for step in steps:
             apply(s3, step, params["region"])
     diff = [
-        {"before_header": step["bucket"], "after_header": step["bucket"], "before": step["before"], "after": step["after"]}
+        {
+            "before_header": step["bucket"],
+            "after_header": step["bucket"],
+            "before": step["before"],
+            "after": step["after"],
+        }
         for step in steps
     ]
     return {

@@ -79,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 role:
-  description: V(primary) takes writes, V(standby) copies and answers reads; empty when nothing was decided since the boot.
+  description: V(primary) takes writes, V(standby) copies and answers reads; empty when not decided since the boot.
   returned: always
   type: str
 epoch:

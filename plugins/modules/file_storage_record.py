@@ -121,7 +121,9 @@ def write(dynamodb, table, name, before, after):
     except aws.AwsError as error:
         if error.code != REFUSED:
             raise
-        raise aws.AwsError("The record of the primary was changed by another run meanwhile; look, and try again.") from error
+        raise aws.AwsError(
+            "The record of the primary was changed by another run meanwhile; look, and try again."
+        ) from error
 
 
 def manage(params, dynamodb, check_mode, now):

@@ -40,7 +40,9 @@ def primary(settings, host):
     found = [
         name
         for name, address in settings["members"].items()
-        if host.run(f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {BASE}/tls/ca.crt https://{address}:7070/primary").stdout
+        if host.run(
+            f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {BASE}/tls/ca.crt https://{address}:7070/primary"
+        ).stdout
         == "200"
     ]
     assert len(found) == 1, f"primaries: {found}"
@@ -66,59 +68,74 @@ def test_one_member_takes_writes(host, settings, state):
     assert state["identity"] == {"member": settings["name"], "domain": settings["domain"]}
 
 
+PUT_AND_GET = """
+put = s3.put_object(Bucket='reports', Key='{name}', Body=b'{text}' * 2000, ContentType='text/csv',
+                    Metadata={{'trader': 'seven'}})
+got = s3.get_object(Bucket='reports', Key='{name}')
+print(json.dumps([put['ETag'], got['ETag'], got['ContentType'], got['Metadata']]))
+"""
+GET = """
+import hashlib
+try:
+    got = s3.get_object(Bucket='reports', Key='{name}')
+    print(json.dumps([got['ETag'], got['Metadata'], hashlib.sha256(got['Body'].read()).hexdigest()]))
+except s3.exceptions.NoSuchKey:
+    print('[]')
+"""
+LARGE = """
+import os, io
+from boto3.s3.transfer import TransferConfig
+body = os.urandom(12 * 1024 * 1024)
+config = TransferConfig(multipart_threshold=5 * 1024 * 1024)
+s3.upload_fileobj(io.BytesIO(body), 'reports', 'large/one.bin', Config=config)
+back = s3.get_object(Bucket='reports', Key='large/one.bin', Range='bytes=6000000-6000099')['Body'].read()
+names = [item['Key'] for item in s3.list_objects_v2(Bucket='reports', Prefix='large/')['Contents']]
+s3.delete_object(Bucket='reports', Key='large/one.bin')
+left = s3.list_objects_v2(Bucket='reports', Prefix='large/')['KeyCount']
+print(json.dumps([back == body[6000000:6000100], names, left]))
+"""
+AUDITOR = """
+print(json.dumps([
+    code(s3.list_objects_v2, Bucket='reports'),
+    code(s3.put_object, Bucket='reports', Key='x', Body=b''),
+    code(s3.get_object, Bucket='configuration', Key='trading/limits.yml'),
+    code(s3.list_objects_v2, Bucket='assets'),
+    code(s3.put_bucket_policy, Bucket='reports', Policy='{}'),
+    code(s3.create_bucket, Bucket='mine'),
+]))
+"""
+TRADING = """
+print(json.dumps([
+    code(s3.put_object, Bucket='configuration', Key='trading/x', Body=b''),
+    code(s3.get_object, Bucket='configuration', Key='other/secret'),
+    code(s3.get_object, Bucket='configuration', Key='trading/none'),
+]))
+"""
+
+
 def test_an_object_comes_back_whole_and_reaches_every_member(host, settings):
-    body = hashlib.sha256(f"{settings['name']}{time.time()}".encode()).hexdigest() * 2000
+    text = hashlib.sha256(f"{settings['name']}{time.time()}".encode()).hexdigest()
     name = f"daily/{settings['name']}.csv"
-    lines = (
-        f"put = s3.put_object(Bucket='reports', Key='{name}', Body=b'{body[:64]}' * 2000, ContentType='text/csv',\n"
-        "                    Metadata={'trader': 'seven'})\n"
-        f"got = s3.get_object(Bucket='reports', Key='{name}')\n"
-        "import hashlib\n"
-        "print(json.dumps([put['ETag'], got['ETag'], got['ContentType'], got['Metadata'],"
-        " hashlib.sha256(got['Body'].read()).hexdigest()]))"
-    )
-    etag, same, kind, metadata, digest = json.loads(s3(host, settings, lines))
-    assert (etag, kind, metadata) == (same, "text/csv", {"trader": "seven"})
-    assert digest == hashlib.sha256(body.encode()).hexdigest()
-    read = (
-        f"import hashlib\ngot = s3.get_object(Bucket='reports', Key='{name}')\n"
-        "print(json.dumps([got['ETag'], got['Metadata'], hashlib.sha256(got['Body'].read()).hexdigest()]))"
-    )
+    answer = json.loads(s3(host, settings, PUT_AND_GET.format(name=name, text=text)))
+    etag = answer[0]
+    assert answer[1:] == [etag, "text/csv", {"trader": "seven"}]
+    wanted = [etag, {"trader": "seven"}, hashlib.sha256(text.encode() * 2000).hexdigest()]
     for member in settings["members"]:
         for _attempt in range(60):
-            answer = s3(host, settings, f"try:\n    {read.replace(chr(10), chr(10) + '    ')}\nexcept s3.exceptions.NoSuchKey:\n    print('[]')", member=member)
-            if json.loads(answer) == [etag, metadata, digest]:
+            answer = json.loads(s3(host, settings, GET.format(name=name), member=member))
+            if answer == wanted:
                 break
             time.sleep(0.5)
-        assert json.loads(answer) == [etag, metadata, digest]
+        assert answer == wanted
 
 
 def test_large_objects_and_listings(host, settings):
-    lines = (
-        "import os, io, hashlib\n"
-        "from boto3.s3.transfer import TransferConfig\n"
-        "body = os.urandom(12 * 1024 * 1024)\n"
-        "s3.upload_fileobj(io.BytesIO(body), 'reports', 'large/one.bin', Config=TransferConfig(multipart_threshold=5 * 1024 * 1024))\n"
-        "back = s3.get_object(Bucket='reports', Key='large/one.bin', Range='bytes=6000000-6000099')['Body'].read()\n"
-        "names = [item['Key'] for item in s3.list_objects_v2(Bucket='reports', Prefix='large/')['Contents']]\n"
-        "s3.delete_object(Bucket='reports', Key='large/one.bin')\n"
-        "print(json.dumps([back == body[6000000:6000100], names, s3.list_objects_v2(Bucket='reports', Prefix='large/')['KeyCount']]))"
-    )
-    assert json.loads(s3(host, settings, lines)) == [True, ["large/one.bin"], 0]
+    assert json.loads(s3(host, settings, LARGE)) == [True, ["large/one.bin"], 0]
 
 
 def test_rights_are_those_described(host, settings):
-    lines = (
-        "print(json.dumps([code(s3.list_objects_v2, Bucket='reports'), code(s3.put_object, Bucket='reports', Key='x', Body=b''),\n"
-        "  code(s3.get_object, Bucket='configuration', Key='trading/limits.yml'), code(s3.list_objects_v2, Bucket='assets'),\n"
-        "  code(s3.put_bucket_policy, Bucket='reports', Policy='{}'), code(s3.create_bucket, Bucket='mine')]))"
-    )
-    assert json.loads(s3(host, settings, lines, user="auditor")) == ["OK", *["AccessDenied"] * 5]
-    lines = (
-        "print(json.dumps([code(s3.put_object, Bucket='configuration', Key='trading/x', Body=b''),\n"
-        "  code(s3.get_object, Bucket='configuration', Key='other/secret'), code(s3.get_object, Bucket='configuration', Key='trading/none')]))"
-    )
-    assert json.loads(s3(host, settings, lines)) == ["AccessDenied", "AccessDenied", "NoSuchKey"]
+    assert json.loads(s3(host, settings, AUDITOR, user="auditor")) == ["OK", *["AccessDenied"] * 5]
+    assert json.loads(s3(host, settings, TRADING)) == ["AccessDenied", "AccessDenied", "NoSuchKey"]
 
 
 def test_a_standby_refuses_writes(host, settings):
@@ -157,15 +174,18 @@ def test_what_is_not_public_is_not_served_by_the_cache(host, settings):
 def test_strangers_and_plain_text_are_refused(host, settings):
     ask = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {BASE}/tls/ca.crt https://{settings['members'][settings['name']]}:7070"
     assert host.check_output(ask + "/reports/x") == "403"
-    assert host.run("curl -s -m 3 http://127.0.0.1:7070/primary").stdout == "" or "400" in host.run(
-        "curl -s -m 3 -o /dev/null -w '%{http_code}' http://127.0.0.1:7070/primary"
-    ).stdout
-    # Who has no certificate of a member gets no copy.
+    assert (
+        host.run("curl -s -m 3 http://127.0.0.1:7070/primary").stdout == ""
+        or "400" in host.run("curl -s -m 3 -o /dev/null -w '%{http_code}' http://127.0.0.1:7070/primary").stdout
+    )
+
+
+def test_only_members_may_copy(host, settings):
+    other = next(address for name, address in settings["members"].items() if name != settings["name"])
+    ask = f"(sleep 1; echo) | timeout 5 openssl s_client -quiet -connect {other}:7090 -CAfile {BASE}/tls/ca.crt"
     with host.sudo():
-        asked = host.run(
-            f"echo | timeout 5 openssl s_client -connect {settings['members'][settings['name']]}:7090 -CAfile {BASE}/tls/ca.crt -quiet"
-        )
-    assert "@RSYNCD" not in asked.stdout
+        assert "@RSYNCD" not in host.run(ask).stdout
+        assert "@RSYNCD" in host.run(f"{ask} -cert {BASE}/tls/gateway.crt -key {BASE}/tls/gateway.key").stdout
 
 
 def test_secrets_are_nowhere_to_be_read(host):

@@ -17,7 +17,9 @@ TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "file_storage" / "tem
 def tool():
     environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
     environment.filters["comment"] = lambda text: f"# {text}"
-    text = environment.from_string(TEMPLATE.read_text()).render(ansible_managed="Managed", __file_storage_base="/nowhere")
+    text = environment.from_string(TEMPLATE.read_text()).render(
+        ansible_managed="Managed", __file_storage_base="/nowhere"
+    )
     module = types.ModuleType("file_storage_tool")
     exec(compile(text, "file-storage", "exec"), module.__dict__)  # noqa: S102 (it has no .py name to import)
     return module
@@ -146,7 +148,9 @@ def test_the_first_pass_under_a_new_primary_keeps_aside_what_it_removes(tool, se
     tool.run_pass(settings, record("files-2", 8), "files-2")
     first, second = [command for command in copied.commands if command[0] == "rsync"]
     assert f"--backup-dir={settings['directory']}/aside/epoch-8" in first
-    assert not [word for word in second if word.startswith("--backup")], "what the primary deletes later is only deleted"
+    assert not [word for word in second if word.startswith("--backup")], (
+        "what the primary deletes later is only deleted"
+    )
     assert first[-2:] == ["rsync://files-2.trading.internal/data/", f"{settings['directory']}/data/"]
     assert state["started"] <= state["finished"]
     assert {"--xattrs", "--delete-delay", "--modify-window=-1"} <= set(second)

@@ -64,7 +64,9 @@ def test_short_secret_is_refused():
         file_storage.file_storage_accounts([{"name": "trading", "secret": "short"}])
 
 
-@pytest.mark.parametrize("name", ["Assets", "a", "a_b", "with.dot", "-assets", "xn--assets", "assets-s3alias", "a" * 64])
+@pytest.mark.parametrize(
+    "name", ["Assets", "a", "a_b", "with.dot", "-assets", "xn--assets", "assets-s3alias", "a" * 64]
+)
 def test_bucket_names_that_s3_would_refuse(name):
     assert file_storage.bucket_name_fault(name).startswith(f"The bucket name '{name}' ")
 
