@@ -1,4 +1,4 @@
-"""Bad input of roles etcd, postgresql and redis: each with one plain sentence, before any host is asked."""
+"""Bad input of roles etcd, postgresql, redis and file_storage: one plain sentence each, before any host is asked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis")
-MEMBERS = ("etcd_members", "postgresql_members", "redis_members")
+ROLES = ("etcd", "postgresql", "redis", "file_storage")
+MEMBERS = ("etcd_members", "postgresql_members", "redis_members", "file_storage_members")
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
@@ -22,11 +22,14 @@ GOOD = {
     "platform_secrets": {
         **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
+        "file_storage/root_secret": "x" * 40,
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
     "postgresql_etcd_members": SLOTS,
     "redis_members": SLOTS,
+    "file_storage_members": SLOTS,
+    "file_storage_sha256": "0" * 64,
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -102,6 +105,44 @@ BAD = {
         {"redis_users": [{"name": "web", "password": "p" * 16}, {"name": "web", "password": "q" * 16}]},
         "redis_users names a user twice",
     ),
+    "redis-no-bucket": (
+        "redis",
+        {"redis_backup": {"enabled": True}},
+        "redis_backup.enabled is true, but there is no bucket",
+    ),
+    "redis-keep": ("redis", {"redis_backup": {"keep": 0}}, "would remove the last copy"),
+    "bucket-name": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "Trade_Reports"}]},
+        "'Trade_Reports' must be 3 to",
+    ),
+    "bucket-dot": ("file_storage", {"file_storage_buckets": [{"name": "trade.reports"}]}, "'trade.reports' has a dot"),
+    "bucket-twice": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports"}, {"name": "reports"}]},
+        "file_storage_buckets names a bucket twice",
+    ),
+    "unknown-grantee": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports", "grants": [{"user": "ghost", "access": "read"}]}]},
+        "grants rights to 'ghost', who is not in file_storage_users",
+    ),
+    "unknown-access": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports", "grants": [{"user": "ghost", "access": "all"}]}]},
+        "file_storage_buckets does not fit",
+    ),
+    "root-user": ("file_storage", {"file_storage_users": [{"name": "root", "secret": "s" * 16}]}, "keeps for itself"),
+    "user-name": ("file_storage", {"file_storage_users": [{"name": "A B", "secret": "s" * 16}]}, "has the name 'A B'"),
+    "one-copy": ("file_storage", {"file_storage_members": ["database-1"]}, "a second copy needs 2 or more"),
+    "no-checksum": ("file_storage", {"file_storage_sha256": "latest"}, "64 hexadecimal digits"),
+    "own-option": ("file_storage", {"file_storage_config": {"VGW_READ_ONLY": "false"}}, "sets VGW_READ_ONLY"),
+    "bound": (
+        "file_storage",
+        {"file_storage_copy_interval": 200},
+        "file_storage_copy_bound is 300, but a pass begins every 200 s",
+    ),
+    "no-snapshot-left": ("file_storage", {"file_storage_snapshots": {"keep": 0}}, "would remove the last snapshot"),
 }
 
 

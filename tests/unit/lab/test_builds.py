@@ -1,0 +1,78 @@
+"""Archives that the lab builds: the same bytes for the same content, in place only when they are whole."""
+
+import hashlib
+import tarfile
+
+import pytest
+
+from lab import builds
+from lab.services import mirror
+
+ENTRY = {
+    "name": "tool",
+    "version": "1.0",
+    "file": "tool.tar.gz",
+    "sha256": "",
+    "build": {"kind": "go", "directory": "tool", "package": "example.com/tool", "flags": "", "entry": "tool_1.0/tool"},
+}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    calls = []
+
+    def command(_directory, package, _flags, target):
+        calls.append(package)
+        target.write_bytes(b"a binary")
+
+    monkeypatch.setattr(builds, "go_command", command)
+    return calls
+
+
+def test_an_archive_is_the_same_whenever_it_is_made(tmp_path, built):
+    builds.build(ENTRY, tmp_path / "one" / "tool.tar.gz")
+    builds.build(ENTRY, tmp_path / "two" / "tool.tar.gz")
+    assert (tmp_path / "one" / "tool.tar.gz").read_bytes() == (tmp_path / "two" / "tool.tar.gz").read_bytes()
+    with tarfile.open(tmp_path / "one" / "tool.tar.gz") as archive:
+        (member,) = archive.getmembers()
+        assert (member.name, member.mode) == ("tool_1.0/tool", 0o755)
+        assert archive.extractfile(member).read() == b"a binary"
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["tool.tar.gz"]
+
+
+def test_the_mirror_builds_at_the_first_request_and_checks(tmp_path, built):
+    builds.build(ENTRY, tmp_path / "expected" / "tool.tar.gz")
+    digest = hashlib.sha256((tmp_path / "expected" / "tool.tar.gz").read_bytes()).hexdigest()
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": digest}}
+    cache = mirror.Cache(tmp_path / "locks")
+    built.clear()
+    for _request in range(2):
+        target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+        assert cache.get(target).is_file()
+    assert built == ["example.com/tool"]
+
+
+def test_a_build_with_another_digest_is_not_served(tmp_path, built):
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": "0" * 64}}
+    target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+    with pytest.raises(mirror.MirrorError, match=r"lab/artifacts\.toml says 0000"):
+        mirror.Cache(tmp_path / "locks").get(target)
+
+
+def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise builds.BuildError("no network")
+
+    monkeypatch.setattr(builds, "go_command", fail)
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": "0" * 64}}
+    target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+    with pytest.raises(mirror.MirrorError, match="no network"):
+        mirror.Cache(tmp_path / "locks").get(target)
+    assert not target.file.exists()
+
+
+def test_every_build_names_its_modules():
+    for entry in builds.buildable(mirror.ARTIFACT_LIST):
+        directory = builds.HERE / entry["build"]["directory"]
+        assert (directory / "go.mod").is_file()
+        assert (directory / "go.sum").is_file()
