@@ -53,7 +53,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 record:
-  description: C(primary) (empty during a move), C(next) (who becomes it) and C(epoch); empty when there is none.
+  description:
+    - C(primary) (empty during a move), C(next) (who becomes it), C(previous) (who was it before) and C(epoch), the
+      number of the last change; empty when there is no record.
   returned: success
   type: dict
 """
@@ -69,13 +71,14 @@ def parse(item):
     """Return the record in an item, {} for none."""
     if not item:
         return {}
-    return {"primary": item["primary"]["S"], "next": item["next"]["S"], "epoch": int(item["epoch"]["N"])}
+    texts = {key: item[key]["S"] for key in ("primary", "next", "previous")}
+    return {**texts, "epoch": int(item["epoch"]["N"])}
 
 
 def wanted(record, step, primary, now):
     """Return the record after a step, None when it stays. Raises aws.AwsError when the step does not follow."""
     if step == "create":
-        return None if record else {"primary": primary, "next": "", "epoch": now}
+        return None if record else {"primary": primary, "next": "", "previous": "", "epoch": now}
     if record.get("primary") == primary:
         return None
     if step == "begin":
@@ -86,11 +89,16 @@ def wanted(record, step, primary, now):
             )
         if record and record["next"] == primary:
             return None
-        return {"primary": "", "next": primary, "epoch": record.get("epoch", now)}
+        return {
+            "primary": "",
+            "next": primary,
+            "previous": record.get("primary", ""),
+            "epoch": record.get("epoch", now),
+        }
     if record.get("next") != primary:
         raise aws.AwsError(f"No move of the file storage to {primary} has begun.")
     # A record that was lost and written anew has a later number, too.
-    return {"primary": primary, "next": "", "epoch": max(record["epoch"] + 1, now)}
+    return {"primary": primary, "next": "", "previous": record["previous"], "epoch": max(record["epoch"] + 1, now)}
 
 
 def write(dynamodb, table, name, before, after):
@@ -99,6 +107,7 @@ def write(dynamodb, table, name, before, after):
         "name": {"S": name},
         "primary": {"S": after["primary"]},
         "next": {"S": after["next"]},
+        "previous": {"S": after["previous"]},
         "epoch": {"N": str(after["epoch"])},
     }
     if before:

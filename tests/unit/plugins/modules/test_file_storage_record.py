@@ -13,12 +13,13 @@ class Table:
     """One item, written on a condition as DynamoDB does; `meddle` is called between read and write."""
 
     def __init__(self, record=None, meddle=None):
+        record = record and {"previous": "", **record}
         self.item = None
         self.meddle = meddle
         if record:
             self.item = {
                 "name": {"S": NAME},
-                **{key: {"S": record[key]} for key in ("primary", "next")},
+                **{key: {"S": record[key]} for key in ("primary", "next", "previous")},
                 "epoch": {"N": str(record["epoch"])},
             }
 
@@ -45,12 +46,14 @@ def run(table, step, primary=None, check=False, now=100):
 
 def test_a_whole_move():
     table = Table()
+    move = {"primary": "", "next": "files-2", "previous": "files-1", "epoch": 100}
+    moved = {"primary": "files-2", "next": "", "previous": "files-1", "epoch": 200}
     assert run(table, "read")["record"] == {}
     assert run(table, "create", "files-1")["changed"]
     assert not run(table, "create", "files-2")["changed"]
-    assert run(table, "begin", "files-2", now=200)["record"] == {"primary": "", "next": "files-2", "epoch": 100}
+    assert run(table, "begin", "files-2", now=200)["record"] == move
     assert not run(table, "begin", "files-2")["changed"]
-    assert run(table, "finish", "files-2", now=200)["record"] == {"primary": "files-2", "next": "", "epoch": 200}
+    assert run(table, "finish", "files-2", now=200)["record"] == moved
     for step in ("begin", "finish"):
         assert not run(table, step, "files-2")["changed"]
 
