@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import types
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -221,3 +222,19 @@ def test_snapshot_by_the_primary_alone_and_the_oldest_go(tool, settings, monkeyp
     assert made["VolumeId"] == "vol-1"
     assert {"Key": "slot", "Value": "files-1"} in made["TagSpecifications"][0]["Tags"]
     assert ec2.deleted == ["snap-3"]
+
+
+def test_a_move_waits_for_the_pass_that_runs(tool, settings, monkeypatch):
+    own(settings)
+    Path(settings["role_file"]).write_text(tool.role_text(settings, record("files-2")))
+    order = []
+    monkeypatch.setattr(tool, "load", lambda _path: settings)
+    monkeypatch.setattr(tool, "read_record", lambda _settings: record("files-1", 8))
+    monkeypatch.setattr(tool, "follow", lambda *_arguments: order.append("promoted"))
+    move = threading.Thread(target=tool.main, args=(["role"],))
+    with tool.alone(settings):
+        move.start()
+        move.join(0.3)
+        order.append("copied")
+    move.join(5)
+    assert order == ["copied", "promoted"]
