@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from route53 import Front, Run, measure, play
+from route53 import HEADER, Front, Run, measure, play, ratios
 
 PATH = "/bench/"
 UNCHANGED_CALLS = 2
@@ -97,10 +97,9 @@ def compare(folder: Path, names: list[str], latency: int, anchor: bool) -> bool:
         ratio = ""
         if anchor:
             other = results["amazon.aws"][state]
-            times = other.seconds / run.seconds
-            ratio = f"{other.seconds:8.2f} {other.calls:6d} {times:8.1f} {other.calls / run.calls:8.0f}"
-            reached = reached and (times >= TIMES_FASTER or state == "new")
-        print(f"{latency:7d} {state:10} {run.seconds:8.2f} {run.calls:6d} {ratio}", flush=True)
+            ratio = f"{other.columns()} {ratios(run, other)}"
+            reached = reached and (other.seconds / run.seconds >= TIMES_FASTER or state == "new")
+        print(f"{latency:7d} {state:10} {run.columns()} {ratio}", flush=True)
         reached = reached and run.changed == (state == "new")
     return reached and results["ours"]["unchanged"].calls <= UNCHANGED_CALLS
 
@@ -109,15 +108,15 @@ def main() -> int:
     """Run the comparison without and with latency."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--roles", type=int, default=10)
-    parser.add_argument("--latency", type=int, default=150, help="milliseconds of the second comparison (default 150)")
+    parser.add_argument("--latency", type=int, nargs="+", default=[0, 150], help="milliseconds of each call")
     parser.add_argument("--ours-only", action="store_true")
     arguments = parser.parse_args()
     names = [f"bench-{number}" for number in range(arguments.roles)]
-    print(f"{arguments.roles} roles        ours           amazon.aws.iam_*          times fewer")
-    print("latency run          s   calls        s   calls  seconds    calls")
+    print(f"{arguments.roles} roles")
+    print(HEADER.format("amazon.aws.iam_*"))
     reached = True
     with tempfile.TemporaryDirectory() as folder:
-        for latency in (0, arguments.latency):
+        for latency in arguments.latency:
             reached &= compare(Path(folder), names, latency, not arguments.ours_only)
     verdict = "yes" if reached else "NO"
     print(f"unchanged at most {UNCHANGED_CALLS} calls, at least {TIMES_FASTER} times faster: {verdict}")

@@ -1,6 +1,6 @@
 """Run every measurement; each prints its own table and ratios.
 
-Usage: python bench/run.py [NAME ...]     names: inventory route53 iam waf cloudwatch site failover
+Usage: python bench/run.py [NAME ...]     names: those of BENCHES below
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "site", "failover")
-NEEDS_LAB = ("site", "failover")
+BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "kafka", "site", "failover", "pgbench", "rabbitmq")
+NEEDS_LAB = ("site", "failover", "pgbench", "rabbitmq")
 
 
 def environment() -> dict[str, str]:

@@ -92,12 +92,26 @@ def role_page(role: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def documentation(path: Path) -> dict[str, Any] | None:
-    """The DOCUMENTATION of a plugin file, read without importing it."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
+def assigned(body: list[ast.stmt], name: str) -> dict[str, Any] | None:
+    """The YAML text that a name stands for, read without importing the file."""
+    for node in body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return yaml.safe_load(ast.literal_eval(node.value))
     return None
+
+
+def documentation(path: Path) -> dict[str, Any] | None:
+    """The DOCUMENTATION of a plugin file, with the options of its fragments but for those of every AWS module."""
+    document = assigned(ast.parse(path.read_text()).body, "DOCUMENTATION")
+    for name in (document or {}).get("extends_documentation_fragment") or []:
+        parts = name.split(".")[2:]
+        if parts[0] == "aws":
+            continue
+        source = ast.parse((ROOT / "plugins" / "doc_fragments" / f"{parts[0]}.py").read_text())
+        kept = next(node.body for node in source.body if isinstance(node, ast.ClassDef))
+        fragment = assigned(kept, parts[1].upper() if len(parts) > 1 else "DOCUMENTATION") or {}
+        document["options"] = {**document.get("options", {}), **fragment.get("options", {})}
+    return document
 
 
 def plugin_page(kind_name: str, path: Path, document: dict[str, Any]) -> str:
@@ -105,7 +119,19 @@ def plugin_page(kind_name: str, path: Path, document: dict[str, Any]) -> str:
     lines += [markup(document.get("description")), ""]
     if document.get("options"):
         lines += [*table(option_rows(document["options"], {})), ""]
+    if "selfhosted.ec2.aws" in document.get("extends_documentation_fragment", []):
+        lines += [
+            f"Besides, the connection of every AWS module: {', '.join(f'`{name}`' for name in connection())}.",
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def connection() -> list[str]:
+    """The names of the options that every AWS module has."""
+    source = ast.parse((ROOT / "plugins" / "doc_fragments" / "aws.py").read_text())
+    fragment = assigned(next(node.body for node in source.body if isinstance(node, ast.ClassDef)), "DOCUMENTATION")
+    return list(fragment["options"])
 
 
 def roles() -> list[Path]:

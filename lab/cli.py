@@ -66,6 +66,9 @@ def _add_faults(add) -> None:
     one("kill", _kill, "power lost, until healed or stopped and started").add_argument(
         "hosts", nargs="+", metavar="HOST"
     )
+    one("power", _power, "power lost, and with it all that was not on a disk yet, until healed").add_argument(
+        "hosts", nargs="+", metavar="HOST"
+    )
     one("freeze", _freeze, "all processes stand still").add_argument("hosts", nargs="+", metavar="HOST")
     cut = one("partition", _partition, "cut hosts off from the network, or from some hosts only")
     cut.add_argument("hosts", nargs="+", metavar="HOST")
@@ -223,6 +226,12 @@ def _ids(arguments) -> tuple[Lab, list[str]]:
 def _kill(arguments) -> int:
     lab, ids = _ids(arguments)
     faults.kill(lab, ids)
+    return 0
+
+
+def _power(arguments) -> int:
+    lab, ids = _ids(arguments)
+    faults.power(lab, ids)
     return 0
 
 

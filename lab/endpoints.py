@@ -6,7 +6,6 @@ Usage: python -m lab.endpoints     (with the environment of `lab env`)
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import socket
 import ssl
@@ -18,12 +17,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import botocore.config
+import pika
 import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS, REDIS, FILES, ASSETS = 5432, 5433, 8405, 6379, 9000, 443
+READ_WRITE, READ_ONLY, METRICS, REDIS, KAFKA, RABBITMQ = 5432, 5433, 8405, 6379, 9092, 5671
+#: Runs a command with a hosts file of its own: librdkafka resolves names by itself.
+WITH_HOSTS = [
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "sh",
+    "-c",
+    'mount --bind "$1" /etc/hosts && shift && exec "$@"',
+    "sh",
+]
+KAFKA_PROOF = """
+import json, sys, time, uuid
+from confluent_kafka import Consumer, Producer
+options, sent = json.load(sys.stdin), str(uuid.uuid4())
+consumer = Consumer({**options, "group.id": "trading-proof-" + sent, "auto.offset.reset": "earliest"})
+producer = Producer({**options, "acks": "all", "enable.idempotence": True})
+started, answers = time.monotonic(), []
+producer.produce("dead-letters", sent, on_delivery=lambda error, message: answers.append(error or message))
+producer.flush(30)
+if not answers or not hasattr(answers[0], "offset"):
+    sys.exit(f"a message to Kafka was not acknowledged: {answers}")
+consumer.subscribe(["dead-letters"])
+while time.monotonic() - started < 60:
+    message = consumer.poll(1)
+    if message and not message.error() and message.value().decode() == sent:
+        consumer.close()
+        print(round((time.monotonic() - started) * 1000))
+        sys.exit()
+sys.exit("the message was acknowledged by Kafka but not read back")
+"""
 
 
 def inventory() -> dict:
@@ -87,6 +117,31 @@ def redis_write_and_read(client: redis.Redis) -> float:
     return (time.monotonic() - started) * 1000
 
 
+def kafka_options(names: list[str], user: str, password: str, authority: str) -> dict[str, str]:
+    """Options of librdkafka for the brokers of these names."""
+    return {
+        "bootstrap.servers": ",".join(f"{name}:{KAFKA}" for name in names),
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+        "ssl.ca.location": authority,
+    }
+
+
+def kafka_write_and_read(brokers: dict[str, str], user: str, password: str, authority: str) -> float:
+    """Write a message by the brokers' own names, read it back as a group, return the milliseconds."""
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in brokers.items()))
+        hosts.flush()
+        command = [*WITH_HOSTS, hosts.name, sys.executable, "-c", KAFKA_PROOF]
+        options = json.dumps(kafka_options(list(brokers), user, password, authority))
+        done = subprocess.run(command, input=options, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip()[-500:])
+    return float(done.stdout)
+
+
 @contextlib.contextmanager
 def resolved(names: dict[str, list[str]]) -> Iterator[None]:
     """Let this process resolve names as the platform's resolver does, so that certificates are verified by name."""
@@ -117,33 +172,40 @@ def redis_client(host: str, user: str, password: str, authority: str) -> redis.R
     )
 
 
-def public_object(host: str, path: str, authority: str) -> tuple[int, str, bytes]:
-    """Status, content type and content of an object of a public bucket, through HAProxy and the cache."""
-    context = ssl.create_default_context(cafile=authority)
-    connection = http.client.HTTPSConnection(host, ASSETS, timeout=10, context=context)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Content-Type", ""), answer.read()
-
-
-def files_write_and_read(host: str, secret_key: str, region: str, authority: str) -> float:
-    """Put an object through HAProxy, read it back, return the milliseconds."""
-    started = time.monotonic()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"https://{host}:{FILES}",
-        region_name=region,
-        aws_access_key_id="trading",
-        aws_secret_access_key=secret_key,
-        verify=authority,
-        config=botocore.config.Config(s3={"addressing_style": "path"}),
+def rabbitmq_connection(host: str, user: str, password: str, authority: str) -> pika.BlockingConnection:
+    """A connection to RabbitMQ through HAProxy; the name in the certificate is verified, a silent server noticed."""
+    keepalive = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 4000}
+    return pika.BlockingConnection(
+        pika.ConnectionParameters(
+            host=host,
+            port=RABBITMQ,
+            virtual_host="trading",
+            credentials=pika.PlainCredentials(user, password),
+            ssl_options=pika.SSLOptions(ssl.create_default_context(cafile=authority), host),
+            heartbeat=4,
+            socket_timeout=3,
+            stack_timeout=5,
+            tcp_options=keepalive,
+        )
     )
-    content = str(time.time_ns()).encode()
-    client.put_object(Bucket="reports", Key="lab_proof", Body=content)
-    if client.get_object(Bucket="reports", Key="lab_proof")["Body"].read() != content:
-        raise SystemExit("the object lab_proof was put into bucket reports but not read back")
-    return (time.monotonic() - started) * 1000
+
+
+def rabbitmq_publish_and_get(connection: pika.BlockingConnection) -> float:
+    """Publish a confirmed notice through HAProxy, get it back, return the milliseconds."""
+    started = time.monotonic()
+    with connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        identifier = str(time.time_ns()).encode()
+        persistent = pika.BasicProperties(delivery_mode=2)
+        channel.basic_publish("trade-notices", "trade.proof", identifier, persistent, mandatory=True)
+        # Those of others go back to the queue when the channel ends.
+        for _number in range(1000):
+            method, _properties, body = channel.basic_get("trade-notices")
+            if body == identifier:
+                channel.basic_ack(method.delivery_tag)
+                return (time.monotonic() - started) * 1000
+    raise SystemExit(f"the notice {identifier.decode()} was confirmed but not found in its queue")
 
 
 def main() -> int:
@@ -158,10 +220,11 @@ def main() -> int:
     print(f"{f'postgresql://{service}:{READ_ONLY}':44} {joined:28} read only, from replicas")
     cache = f"redis.{platform['domain']}"
     print(f"{f'rediss://{cache}:{REDIS}':44} {joined:28} Redis primary")
-    store = f"files.{platform['domain']}"
-    print(f"{f'https://{store}:{FILES}':44} {joined:28} S3 API of the file storage")
-    public = f"assets.{platform['domain']}"
-    print(f"{f'https://{public}':44} {joined:28} public buckets")
+    brokers = {f"{name}.{platform['domain']}": hosts[name]["ansible_host"] for name in sorted(found["kafka"]["hosts"])}
+    for name, address in brokers.items():
+        print(f"{f'{name}:{KAFKA}':44} {address:28} Kafka, TLS and SCRAM-SHA-512")
+    notices = f"rabbitmq.{platform['domain']}"
+    print(f"{f'amqps://{notices}:{RABBITMQ}':44} {joined:28} RabbitMQ")
     for name, address in edge:
         print(f"{f'http://{address}:{METRICS}/metrics':44} {address:28} HAProxy metrics of {name}")
     with tempfile.NamedTemporaryFile("w", suffix=".crt") as authority:
@@ -170,14 +233,17 @@ def main() -> int:
         password = secret(platform["name"], "postgresql/users/trading")
         milliseconds = write_and_read(addresses, service, password, authority.name)
         password = secret(platform["name"], "redis/users/trading")
-        file_secret = secret(platform["name"], "file_storage/users/trading")
-        with resolved({cache: addresses, store: addresses}):
+        with resolved({cache: addresses, notices: addresses}):
             redis_milliseconds = redis_write_and_read(redis_client(cache, "trading", password, authority.name))
-            region = boto3.session.Session().region_name
-            file_milliseconds = files_write_and_read(store, file_secret, region, authority.name)
+            password = secret(platform["name"], "rabbitmq/users/trading")
+            link = rabbitmq_connection(notices, "trading", password, authority.name)
+            rabbitmq_milliseconds = rabbitmq_publish_and_get(link)
+        password = secret(platform["name"], "kafka/users/trading")
+        kafka_milliseconds = kafka_write_and_read(brokers, "trading", password, authority.name)
     print(f"\nwrote and read a row through HAProxy over verified TLS in {milliseconds:.0f} ms")
     print(f"wrote and read a Redis key through HAProxy over verified TLS in {redis_milliseconds:.0f} ms")
-    print(f"put and got an object through HAProxy over verified TLS in {file_milliseconds:.0f} ms")
+    print(f"published and got a RabbitMQ message through HAProxy over verified TLS in {rabbitmq_milliseconds:.0f} ms")
+    print(f"wrote and read a Kafka message by the brokers' own names in {kafka_milliseconds:.0f} ms")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Faults by command: kill, freeze, partition, slow, fill-disk, zone; and their end.
+"""Faults by command: kill, power, freeze, partition, slow, fill-disk, zone; and their end.
 
 A host that was killed or frozen is recorded here, so that the reconciler leaves it as it is until `lab heal`.
 """
@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab import api, cgroups, hosts, network
+from lab import api, cgroups, hosts, network, volumes
 from lab.paths import INTERFACE, Lab
 
 FILL_FILE = ".lab-fault-fill-disk"
@@ -107,6 +107,23 @@ def freeze(lab: Lab, instance_id: str) -> None:
     """Every process of the host stands still; its kernel still answers the network below them."""
     record(lab, instance_id, "freeze")
     cgroups.freeze(cgroups.existing(lab.name, instance_id), True)
+
+
+def power(lab: Lab, instance_ids: list[str]) -> None:
+    """Power lost together with what had not reached the disks: each volume is left as its disk was at one moment."""
+    for instance_id in instance_ids:
+        freeze(lab, instance_id)
+    files = {lab.volume(volume_id) for instance_id in instance_ids for volume_id in hosts.attached(lab, instance_id)}
+    for file in files:
+        volumes.copy_still(file, file.with_suffix(".power"))
+    kill(lab, instance_ids)
+    for instance_id in instance_ids:
+        hosts.clear(lab, instance_id)
+    for file in files:
+        # The file's last mount has gone and has written its caches, which the copy does without.
+        if not volumes.release(file, seconds=20):
+            raise FaultError(f"Volume {file.name} is still mounted, so its disk cannot be set back.")
+        file.with_suffix(".power").replace(file)
 
 
 def partition(lab: Lab, instance_ids: list[str], from_ids: list[str] | None, one_way: bool, controller: bool) -> None:

@@ -126,6 +126,15 @@ ENABLED = ("instance-keys.service", "instance-user-data.service", "ssh.service")
 # Rules of a timer that was missed would start all of apt's daily work in the first minute of a host.
 STAMPS = ("apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "e2scrub_all", "fstrim", "logrotate")
 
+# Documentation. The directories of manuals stay: a package that makes a link there fails without them.
+LEFT_OUT = (
+    "path-exclude=/usr/share/man/*",
+    "path-include=/usr/share/man/man[1-9]",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/locale/*",
+)
+
 
 class ImageError(RuntimeError):
     """The base image cannot be built; the text is one sentence for the user."""
@@ -179,7 +188,7 @@ def lab_sources(suite: str = SUITE) -> str:
 
 
 def digest(suite: str = SUITE) -> str:
-    recipe = [suite, sorted(PACKAGES), sorted(FILES.items()), MASKED, ENABLED, STAMPS, lab_sources(suite)]
+    recipe = [suite, sorted(PACKAGES), sorted(FILES.items()), MASKED, ENABLED, STAMPS, LEFT_OUT, lab_sources(suite)]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
 
 
@@ -231,8 +240,7 @@ def _bootstrap(suite: str, work: Path) -> None:
     log = work.parent / "build.log"
     command = [
         "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-        "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=path-exclude=/usr/share/locale/*",
+        *(f"--dpkgopt={option}" for option in LEFT_OUT),
         "--dpkgopt=force-unsafe-io", suite, str(work),
     ]  # fmt: skip
     with log.open("w") as output:

@@ -44,6 +44,7 @@ def ssh(lab: Lab, instance_id: str, address: str, command: list[str]) -> list[st
         "HostKeyAlias": instance_id,
         "StrictHostKeyChecking": "yes",
         "CheckHostIP": "no",
+        "ConnectTimeout": 10,
     }
     return ["ssh", *(f"-o{key}={value}" for key, value in options.items()), f"{ADMIN_USER}@{address}", *command]
 

@@ -76,6 +76,28 @@ def snapshot(lab: Lab, volume_id: str, snapshot_id: str) -> None:
     temporary.replace(target)
 
 
+def copy_still(file: Path, target: Path, tries: int = 10) -> None:
+    """Copy a volume of a host that stands still, as its disk is at one moment: caches above the disk are left out.
+
+    The kernel may still write for it; a copy during which it did is made again. Raises VolumeError.
+    """
+    device = loop_of(file)
+    for _ in range(tries):
+        before = _writes(device)
+        _copy(file, target)
+        if _writes(device) == before:
+            return
+    raise VolumeError(f"Volume {file.name} was written to during each of {tries} copies.")
+
+
+def _writes(device: str | None) -> list[str]:
+    """How often the device has been written to, and how many requests it has under way."""
+    if device is None:
+        return []
+    counters = (Path("/sys/block") / Path(device).name / "stat").read_text().split()
+    return [counters[4], counters[8]]
+
+
 def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(source), str(target)], check=True)
     target.chmod(0o600)

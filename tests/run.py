@@ -30,9 +30,9 @@ LABS = ("test", "test2")
 DEFAULT = ["lint", "unit", "aws", "roles", "build", "platform"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 # Their faults are timed, so nothing else runs beside them.
-ALONE = ("platform", "faults")
+ALONE = ("platform", "faults", "faults-aws")
 # The longest begin first, so that the lanes end together.
-LONGEST_ROLES = ("postgresql", "etcd", "haproxy", "redis", "host_baseline")
+LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "host_baseline")
 HEARTBEAT_SECONDS = 60
 # CI ends a run after 90 minutes; what has not begun by then is reported, not cut off without a word.
 BUDGET_SECONDS = 80 * 60
@@ -49,7 +49,7 @@ class Suite:
     commands: list[list[str]]
     timeout_minutes: int = 25
     variables: dict[str, str] = field(default_factory=dict)
-    report: str = ""
+    reports: list[str] = field(default_factory=list)
     passed: int = 0
     failed: int = 0
     skipped: int = 0
@@ -81,20 +81,28 @@ def suite(name: str) -> list[Suite]:
     if name == "aws":
         return [Suite("aws", [pytest_command("aws", "tests/integration", "-m", "not long")], 30)]
     if name == "roles":
-        return [role_suite(role) for role in scenarios()]
+        cloud = [role for role in scenarios() if role.startswith("aws_")]
+        suites = [role_suite(role) for role in scenarios() if role not in cloud]
+        return [*suites[:2], role_suite(*cloud), *suites[2:]]
     if name.startswith("role:") and name[5:] in scenarios():
         return [role_suite(name[5:])]
     if name == "platform":
         return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 40)]
     if name == "faults":
-        cloud = [sys.executable, "-m", "pytest", "-rs", "-m", "long", "tests/integration"]
-        return [Suite("faults", [pytest_command("faults", "tests/platform"), cloud], 180)]
+        page = [sys.executable, "tests/platform/page.py"]
+        return [
+            Suite("faults", [pytest_command("faults", "tests/platform"), page], 240),
+            Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
+        ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
 
 
-def role_suite(role: str) -> Suite:
-    return Suite(f"role:{role}", [["molecule", "test", "-s", role]], report=f"verify-{role}")
+def role_suite(*roles: str) -> Suite:
+    """The scenarios of some roles in one lab: those of AWS services have no hosts, and share an account as in life."""
+    name = roles[0] if len(roles) == 1 else "aws_*"
+    commands = [["molecule", "test", "-s", role] for role in roles]
+    return Suite(f"role:{name}", commands, reports=[f"verify-{role}" for role in roles])
 
 
 def lint_commands() -> list[list[str]]:
@@ -105,6 +113,7 @@ def lint_commands() -> list[list[str]]:
         ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml"],
         [sys.executable, "docs/generate.py", "--check"],
         [sys.executable, "tests/sanity.py"],
+        [sys.executable, "tests/older_python.py"],
     ]
 
 
@@ -184,14 +193,15 @@ def count_junit(path: Path) -> tuple[int, int, int]:
 
 
 def log_path_of(item: Suite) -> Path:
-    return LOGS / f"{item.name.replace(':', '-')}.log"
+    return LOGS / f"{item.name.replace(':', '-').replace('*', 'all')}.log"
 
 
 def run_suite(item: Suite, environment: dict[str, str], deadline: float) -> None:
     started = time.monotonic()
     log_path = log_path_of(item)
-    report = LOGS / f"{item.report or item.name}.xml"
-    report.unlink(missing_ok=True)
+    reports = [LOGS / f"{name}.xml" for name in item.reports or [item.name]]
+    for report in reports:
+        report.unlink(missing_ok=True)
     say(f"{item.name} ...")
     try:
         with log_path.open("w") as log:
@@ -203,9 +213,10 @@ def run_suite(item: Suite, environment: dict[str, str], deadline: float) -> None
                 else:
                     item.errors.append(f"{' '.join(command)} ended with {status}")
         item.failed = len(item.errors)
-        if report.exists():
-            passed, failed, item.skipped = count_junit(report)
-            item.passed, item.failed = passed, max(failed, item.failed)
+        counts = [count_junit(report) for report in reports if report.exists()]
+        if counts:
+            item.passed, failed, item.skipped = (sum(column) for column in zip(*counts, strict=True))
+            item.failed = max(failed, item.failed)
     except (OSError, ET.ParseError) as error:
         item.errors.append(str(error))
         item.failed += 1
@@ -246,7 +257,7 @@ def run_lane(lab: str, queue: deque[Suite], environment: dict[str, str], deadlin
             item = queue.popleft()
             item.failed = 1  # until it is known better, also when this run is ended in the middle
             if time.monotonic() > deadline:
-                say(f"{item.name} FAILED: not run, {BUDGET_SECONDS // 60} minutes are over")
+                say(f"{item.name} FAILED: not run, the time of all suites is over")
                 continue
             needed = item.name.startswith(NEEDS_LAB)
             used = used or needed
@@ -263,8 +274,9 @@ def run_lane(lab: str, queue: deque[Suite], environment: dict[str, str], deadlin
 
 def run_all(suites: list[Suite], environment: dict[str, str]) -> None:
     """Run the suites in two lanes, and after them, one by one, those that have to be alone."""
-    deadline = time.monotonic() + BUDGET_SECONDS
     alone = [item for item in suites if item.name in ALONE]
+    # The long matrices are not CI's, and take what they need.
+    deadline = time.monotonic() + max(BUDGET_SECONDS, sum(item.timeout_minutes for item in alone) * 60)
     for labs, batch in ((LABS, [item for item in suites if item not in alone]), (LABS[:1], alone)):
         queue = deque(batch)
         with ThreadPoolExecutor(len(labs)) as pool:

@@ -26,6 +26,7 @@ BOTOCORE_NAMES = {
     "monitoring": "cloudwatch",
     "elasticloadbalancing": "elbv2",
     "email": "ses",
+    "sso": "sso-admin",
     "tagging": "resourcegroupstaggingapi",
 }
 # Words with which the names of reading actions begin.
@@ -172,13 +173,27 @@ def service_of_host(host: str) -> tuple[str, str] | None:
     return labels[0], labels[1] if len(labels) > 1 else "us-east-1"
 
 
+def path_style(environ: dict[str, Any]) -> dict[str, Any]:
+    """What changes of a virtual-host style S3 request when its bucket goes into the path; {} for any other request."""
+    host = environ.get("HTTP_HOST", "").split(":")[0]
+    found = service_of_host(host)
+    bucket = host.removesuffix(".amazonaws.com").split(".s3")[0] if found and ".s3" in host else ""
+    if not found or found[0] != "s3" or not bucket:
+        return {}
+    return {
+        "PATH_INFO": f"/{bucket}{environ['PATH_INFO']}",
+        "RAW_URI": f"/{bucket}{environ['RAW_URI']}",
+        "HTTP_HOST": f"s3.{found[1]}.amazonaws.com",
+    }
+
+
 def parse(environ: dict[str, Any], body: bytes) -> Call:
     """Find service, action and parameters. Raises AWSError (without a protocol to answer in: query) if it cannot."""
     signed = scope(environ)
     access_key, region, signing_name = signed or ("", *_unsigned(environ))
     service = BOTOCORE_NAMES.get(signing_name, signing_name)
     model = get_service_model(service)
-    request = Request(environ)
+    request = Request({**environ, **path_style(environ)})
     protocol = "rest-xml" if service == "s3" else determine_request_protocol(model, request.content_type)
     call = Call(service, region, "", access_key, model, protocol, environ, body)
     url_params: dict[str, Any] = {}

@@ -15,8 +15,8 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
 
-from lab.aws import handlers, iam, monitoring, rules, waf  # noqa: F401 (iam, monitoring and waf add handlers)
-from lab.aws.call import CURRENT, Answer, AWSError, Call, parse, service_of_host
+from lab.aws import cidr, edge, handlers, iam, monitoring, rules, waf  # noqa: F401 (some add handlers)
+from lab.aws.call import CURRENT, Answer, AWSError, Call, parse, path_style
 from lab.aws.credentials import Directory
 from lab.aws.lifecycle import Lifecycle
 from lab.aws.signature import authenticate
@@ -82,6 +82,8 @@ class Front:
         call.state = State() if internal else self.state
         call.state.suffer(call)
         call.identity = authenticate(call, self.directory)
+        if not internal:
+            self.state.count_caller(call)
         with self.locks[call.service]:
             rules.check(call)
             result = handlers.handle(call, self)
@@ -94,7 +96,7 @@ class Front:
 
     def _moto(self, call: Call) -> Answer:
         environ = call.environ
-        _path_style(environ)
+        environ.update(path_style(environ))
         environ["wsgi.input"] = io.BytesIO(call.body)
         collected: list[Any] = []
 
@@ -134,8 +136,11 @@ class Front:
             return 200, {"status": "ok", "started": self.started, "hosts": not self.lifecycle.immediate}
         if what == ("GET", "calls", 1):
             return 200, dict(sorted(self.state.calls.items()))
+        if what == ("GET", "callers", 1):
+            return 200, {role: dict(sorted(calls.items())) for role, calls in sorted(self.state.callers.items())}
         if what == ("DELETE", "calls", 1):
             self.state.calls.clear()
+            self.state.callers.clear()
             return 200, {}
         if what == ("PUT", "public_keys", 1):
             monitoring.set_public_keys(document)
@@ -167,16 +172,3 @@ def unknown_action(call: Call) -> AWSError:
     """What AWS answers to an action it does not know; SDKs do not retry it."""
     message = f"The action {call.action} is not valid for this web service: the lab does not have it."
     return AWSError("UnknownOperationException" if "json" in call.protocol else "InvalidAction", message)
-
-
-def _path_style(environ: Environ) -> None:
-    """Put the bucket of a virtual-host style S3 request into the path, where moto looks for it."""
-    host = environ.get("HTTP_HOST", "").split(":")[0]
-    found = service_of_host(host)
-    if not found or found[0] != "s3":
-        return
-    bucket = host.removesuffix(".amazonaws.com").split(".s3")[0] if ".s3" in host else ""
-    if bucket:
-        environ["PATH_INFO"] = f"/{bucket}{environ['PATH_INFO']}"
-        environ["RAW_URI"] = f"/{bucket}{environ['RAW_URI']}"
-        environ["HTTP_HOST"] = f"s3.{found[1]}.amazonaws.com"

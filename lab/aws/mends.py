@@ -6,6 +6,7 @@ import ipaddress
 import itertools
 import json
 import threading
+import uuid
 from typing import Any
 
 from moto.ec2.models import ec2_backends, elastic_ip_addresses
@@ -16,6 +17,8 @@ from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 from moto.iam.access_control import IAMPolicy
 from moto.route53.models import Route53Backend
 from moto.s3.models import FakeBucket
+from moto.ssoadmin.models import Instance as IdentityCenter
+from moto.ssoadmin.models import PermissionSet
 
 from lab.aws import tables
 from lab.aws.call import ACCOUNT, AWSError
@@ -43,6 +46,7 @@ _MOTO: dict[str, Any] = {
     "delete_nat_gateway": NatGatewayBackend.delete_nat_gateway,
     "describe_nat_gateways": NatGatewayBackend.describe_nat_gateways,
     "get_permission": FakeBucket.get_permission,
+    "identity_center": IdentityCenter.__init__,
 }
 
 
@@ -138,6 +142,17 @@ def _create_hosted_zone(self: Any, *args: Any, **kwargs: Any) -> Any:
     return zone
 
 
+def _identity_center(self: Any, *args: Any, **kwargs: Any) -> None:
+    """Identity stores have hexadecimal ids; moto's are letters, which the identity store's model refuses."""
+    _MOTO["identity_center"](self, *args, **kwargs)
+    self.identity_store_id = f"d-{uuid.uuid4().hex[:10]}"
+
+
+def _permission_set_arn(instance_arn: str) -> str:
+    """Source: Identity Center API Reference, PermissionSetArn; moto's are those of instances."""
+    return f"{instance_arn.replace(':instance/', ':permissionSet/')}/ps-{uuid.uuid4().hex[:16]}"
+
+
 def _get_permission(self: Any, action: str, resource: str) -> Any:
     """Judge by the bucket's policy without statements about requests without TLS: moto reads no conditions."""
     whole = self.policy
@@ -164,6 +179,8 @@ def install() -> None:
     nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
     SecurityGroupRule.__init__ = _rule_init
     FakeBucket.get_permission = _get_permission
+    IdentityCenter.__init__ = _identity_center
+    PermissionSet.generate_id = staticmethod(_permission_set_arn)
     NatGatewayBackend.delete_nat_gateway = _delete_nat_gateway
     NatGatewayBackend.describe_nat_gateways = _describe_nat_gateways
     Route53Backend.create_hosted_zone = _create_hosted_zone

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 from waitress.task import ThreadedTaskDispatcher
 
@@ -45,6 +47,20 @@ def application(lab: Lab, hosts: bool = True) -> Any:
     return Front(State(listeners), directory, lifecycle.install(immediate=not hosts), lab.console_log)
 
 
+class Parser(HTTPRequestParser):
+    """Asks for no body that is there already, or empty: waitress 3.0.2 would then wait for it for ever."""
+
+    def received(self, data: bytes) -> int:
+        count: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False
+        return count
+
+
+class Channel(HTTPChannel):
+    parser_class = Parser
+
+
 class Server:
     """Both sockets, served by one pool of threads. `port` 0 takes a free one; `socket` None leaves it out."""
 
@@ -56,11 +72,13 @@ class Server:
         options: dict[str, Any] = {"ident": "", "channel_timeout": 300, "connection_limit": 500}
         options["max_request_body_size"] = MAX_BODY_BYTES
         self.tcp = create_server(app, host="127.0.0.1", port=port, **common, **options)
+        self.tcp.channel_class = Channel
         self.port = self.tcp.effective_port
         if socket is not None:
             socket.parent.mkdir(parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
-            create_server(app, unix_socket=str(socket), unix_socket_perms="660", **common, **options)
+            local = create_server(app, unix_socket=str(socket), unix_socket_perms="660", **common, **options)
+            local.channel_class = Channel
 
     def run(self) -> None:
         self.tcp.run()

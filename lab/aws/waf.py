@@ -11,7 +11,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.cloudfront.models import cloudfront_backends
 from moto.elbv2.models import elbv2_backends
 
 from lab.aws.call import ACCOUNT, AWSError, Call
@@ -279,18 +278,6 @@ def resources_of_acl(call: Call, _front: Any) -> dict[str, Any]:
     kind = call.params.get("ResourceType") or "APPLICATION_LOAD_BALANCER"
     held = [r for r, owner in ASSOCIATED.items() if owner == acl.arn and RESOURCE_TYPES[r.split(":")[2]] == kind]
     return {"ResourceArns": sorted(held)}
-
-
-@handler("cloudfront", "UpdateDistribution")
-def distribution_acl(call: Call, _front: Any) -> Any:
-    """A distribution takes web ACLs that exist, and whoever changes it shows the newest entity tag."""
-    wanted = (call.params.get("DistributionConfig") or {}).get("WebACLId")
-    if wanted and (wanted not in ITEMS or ITEMS[wanted].scope != "CLOUDFRONT"):
-        raise AWSError("InvalidWebACLId", "The web ACL that was specified is not valid.", 400)
-    held = cloudfront_backends[ACCOUNT]["aws"].distributions.get(call.params["Id"])
-    if held is not None and call.params.get("IfMatch") != held.etag:
-        raise AWSError("PreconditionFailed", "The request failed because it didn't meet the preconditions.", 412)
-    return PASS
 
 
 # Logging

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roles and groups of people for the role aws_iam."""
+"""Roles, groups and permission sets of people for the role aws_iam."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def iam_people(kinds, platform, path, known, trust, statements=None, managed=Non
     roles, groups = [], []
     for kind in kinds:
         name = f"{platform}-{kind}"
-        rights = (statements or {}).get(kind, known[kind].get("policies")) or []
+        rights = (statements or {}).get(kind, _reaching(known[kind].get("policies"))) or []
         roles.append(
             {
                 "name": name,
@@ -33,8 +33,34 @@ def iam_people(kinds, platform, path, known, trust, statements=None, managed=Non
     return {"roles": roles, "groups": groups}
 
 
+def iam_permission_sets(kinds, platform, known, groups, statements=None, managed=None, session=3600):
+    """Return the permission sets of people as the option of identity_center_permission_sets.
+
+    :arg groups: dict of kind to the display names of the groups that have it.
+    """
+    result = []
+    for kind in kinds:
+        rights = (statements or {}).get(kind, _reaching(known[kind].get("policies"))) or []
+        result.append(
+            {
+                "name": f"{platform}-{kind}",
+                "description": known[kind]["description"],
+                "session_duration": session,
+                "inline_policy": {"Version": VERSION, "Statement": rights} if rights else None,
+                "managed_policies": (managed or {}).get(kind, known[kind].get("managed_policies")) or [],
+                "groups": (groups or {}).get(kind) or [],
+            }
+        )
+    return result
+
+
+def _reaching(statements):
+    """Return the ready statements without those on what the platform does not have, such as buckets."""
+    return [statement for statement in statements or [] if statement.get("Resource") != []]
+
+
 class FilterModule:
     """Filters of the role aws_iam."""
 
     def filters(self):
-        return {"iam_people": iam_people}
+        return {"iam_people": iam_people, "iam_permission_sets": iam_permission_sets}

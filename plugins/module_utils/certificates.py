@@ -171,6 +171,15 @@ def renewal_reason(certificate, key, wanted, authority, renew_days, moment):
     return next((reason for good, reason in checks if not good), "")
 
 
+def metrics(certificate, name, path):
+    """Text of a file in the format of Prometheus with the end of a certificate's life."""
+    metric = "platform_certificate_not_after_seconds"
+    return (
+        f"# HELP {metric} End of a certificate's life.\n# TYPE {metric} gauge\n"
+        f'{metric}{{name="{name}",path="{path}"}} {int(not_after(certificate).timestamp())}\n'
+    )
+
+
 def describe(certificate):
     """Lines that describe a certificate in a diff."""
     dns, addresses = subject_names(certificate)

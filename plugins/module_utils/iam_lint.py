@@ -122,13 +122,15 @@ S3_OPERATIONS = {
     "GetAccelerateConfiguration", "getbucketencryption": "GetEncryptionConfiguration",
     "getbucketlifecycle": "GetLifecycleConfiguration", "getbucketlifecycleconfiguration": "GetLifecycleConfiguration",
     "getbucketreplication": "GetReplicationConfiguration", "getobjectlockconfiguration":
-    "GetBucketObjectLockConfiguration", "headbucket": "ListBucket", "headobject": "GetObject",
+    "GetBucketObjectLockConfiguration",
+    "getpublicaccessblock": "GetBucketPublicAccessBlock", "headbucket": "ListBucket", "headobject": "GetObject",
     "listbuckets": "ListAllMyBuckets", "listmultipartuploads": "ListBucketMultipartUploads",
     "listobjects": "ListBucket", "listobjectsv2": "ListBucket", "listobjectversions": "ListBucketVersions",
     "listparts": "ListMultipartUploadParts", "putbucketencryption": "PutEncryptionConfiguration",
     "putbucketlifecycle": "PutLifecycleConfiguration", "putbucketlifecycleconfiguration": "PutLifecycleConfiguration",
     "putbucketreplication": "PutReplicationConfiguration", "putobjectlockconfiguration":
-    "PutBucketObjectLockConfiguration", "uploadpart": "PutObject", "uploadpartcopy": "PutObject",
+    "PutBucketObjectLockConfiguration",
+    "putpublicaccessblock": "PutBucketPublicAccessBlock", "uploadpart": "PutObject", "uploadpartcopy": "PutObject",
 }  # fmt: skip
 READS = (
     "batchget", "check", "describe", "get", "head", "list", "lookup", "query", "scan", "search", "simulate", "view",

@@ -18,6 +18,16 @@ LIVE_NAT = ("pending", "available")
 FOREIGN = re.compile(r"[^a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]")
 
 
+#: What begins a peer that is a prefix list, by its name.
+PREFIX = "prefix:"
+
+
+def prefix_lists(wanted):
+    """Return the names of the prefix lists in the wanted rules."""
+    rules = [rule for group in wanted["security_groups"] for rule in group["ingress"] + group["egress"]]
+    return sorted({rule["peer"][len(PREFIX) :] for rule in rules if rule["peer"].startswith(PREFIX)})
+
+
 class Network:
     """What EC2 describes: lists as the API gives them. C(vpcs) are all of the region, the others those of our VPC."""
 
@@ -35,6 +45,7 @@ class Network:
             if item.get("State", "").lower() not in ("deleting", "deleted")
         ]
         self.groups = lists.get("groups") or []
+        self.prefix_lists = lists.get("prefix_lists") or []
 
 
 def with_tag(resources, platform):
@@ -69,6 +80,10 @@ def refusals(wanted, have):
     others = {vpc["VpcId"]: vpc["CidrBlock"] for vpc in have.vpcs if vpc not in own}
     for vpc, other in sorted(overlaps(cidr, others).items()):
         found.append(f"platform_network.cidr {cidr} overlaps {other} of the VPC {vpc}; choose a network of its own.")
+    known = [item["PrefixListName"] for item in have.prefix_lists]
+    for name in prefix_lists(wanted):
+        if name not in known:
+            found.append(f"The region {wanted['region']} has no prefix list {name}, so nothing can be let in by it.")
     return found + _subnet_refusals(wanted, have) + _group_refusals(wanted, have)
 
 
@@ -116,7 +131,7 @@ def plan(wanted, have):
     :arg wanted: dict as C(platform.network) returns it.
     :arg have: C(Network).
     """
-    ids = {}
+    ids = {f"{PREFIX}{item['PrefixListName']}": item["PrefixListId"] for item in have.prefix_lists}
     steps = _vpc(wanted, have, ids)
     steps += _gateway(wanted, have, ids)
     steps += _subnets(wanted, have, ids)
@@ -417,7 +432,7 @@ def rule_text(rule):
     if protocol == "-1":
         return f"everything {peer}"
     ports = f"{first}" if first == last else f"{first}-{last}"
-    return f"{protocol} {ports} {peer.replace('@group/', '')}"
+    return f"{protocol} {ports} {peer.replace('@group/', '').replace(PREFIX, '')}"
 
 
 # Endpoints

@@ -10,78 +10,7 @@ import ssl
 import urllib.error
 import urllib.request
 
-#: Parameters of PostgreSQL 17 whose pg_settings.context is "postmaster".
-RESTART_PARAMETERS = frozenset(
-    {
-        "allow_alter_system",
-        "archive_mode",
-        "autovacuum_freeze_max_age",
-        "autovacuum_max_workers",
-        "autovacuum_multixact_freeze_max_age",
-        "bonjour",
-        "bonjour_name",
-        "cluster_name",
-        "commit_timestamp_buffers",
-        "config_file",
-        "data_directory",
-        "debug_io_direct",
-        "dynamic_shared_memory_type",
-        "event_source",
-        "external_pid_file",
-        "hba_file",
-        "hot_standby",
-        "huge_page_size",
-        "huge_pages",
-        "ident_file",
-        "ignore_invalid_pages",
-        "jit_provider",
-        "listen_addresses",
-        "logging_collector",
-        "max_active_replication_origins",
-        "max_connections",
-        "max_files_per_process",
-        "max_locks_per_transaction",
-        "max_logical_replication_workers",
-        "max_notify_queue_pages",
-        "max_pred_locks_per_transaction",
-        "max_prepared_transactions",
-        "max_replication_slots",
-        "max_wal_senders",
-        "max_worker_processes",
-        "min_dynamic_shared_memory",
-        "multixact_member_buffers",
-        "multixact_offset_buffers",
-        "notify_buffers",
-        "old_snapshot_threshold",
-        "port",
-        "recovery_target",
-        "recovery_target_action",
-        "recovery_target_inclusive",
-        "recovery_target_lsn",
-        "recovery_target_name",
-        "recovery_target_time",
-        "recovery_target_timeline",
-        "recovery_target_xid",
-        "reserved_connections",
-        "serializable_buffers",
-        "shared_buffers",
-        "shared_memory_type",
-        "shared_preload_libraries",
-        "subtransaction_buffers",
-        "superuser_reserved_connections",
-        "track_activity_query_size",
-        "track_commit_timestamp",
-        "transaction_buffers",
-        "unix_socket_directories",
-        "unix_socket_group",
-        "unix_socket_permissions",
-        "wal_buffers",
-        "wal_decode_buffer_size",
-        "wal_level",
-        "wal_log_hints",
-    }
-)
-
+from ansible_collections.selfhosted.ec2.plugins.module_utils import postgresql_settings
 
 #: Parameters that a standby needs at least as large as its leader: when they shrink, the leader must restart first.
 STANDBY_PARAMETERS = frozenset(
@@ -284,7 +213,10 @@ def merged(current, patch):
     return result
 
 
-def labels(patch):
-    """Return each changed parameter of PostgreSQL with V(reload) or V(restart)."""
+def labels(patch, catalogue):
+    """Return each changed parameter of PostgreSQL with V(reload), V(restart), or V(unknown) to the server.
+
+    :arg catalogue: what C(postgresql_settings.read_catalogue) returns.
+    """
     parameters = (patch.get("postgresql") or {}).get("parameters") or {}
-    return {name: "restart" if name.lower() in RESTART_PARAMETERS else "reload" for name in sorted(parameters)}
+    return {name: postgresql_settings.label(name, catalogue) for name in sorted(parameters)}

@@ -47,6 +47,14 @@ SSH_PORT = 22
 GATEWAY_ENDPOINTS = ("s3", "dynamodb")
 INTERFACE_ENDPOINTS = ("ec2", "ec2messages", "logs", "monitoring", "ssm", "ssmmessages", "sts")
 RECORD_TTL = 30
+#: Layouts of the edge with a web ACL: what it lets through reaches HAProxy by this group of the load balancer alone.
+GUARDED = ("alb", "cloudfront")
+ENTRANCE = "entrance"
+#: AWS's list of the addresses from which CloudFront reaches origins (VPC User Guide, "AWS-managed prefix lists").
+CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
+HEALTH_PORT = 8405
+#: RFC 1918 and RFC 6598: what no client on the internet has.
+PRIVATE = [ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
 #: 3 to 63 characters (S3 User Guide, "Bucket naming rules"); no dots, which break TLS to the bucket's own host name.
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 #: Days for which what was written over or removed can be brought back, and for which an unfinished upload is kept.
@@ -104,6 +112,7 @@ def faults(platform, components=None, roles=None):
     found += _network_faults(platform)
     found += _tier_list_faults(platform)
     found += _bucket_faults(platform)
+    found += _edge_faults(platform)
     for tier in platform.get("tiers") or []:
         found += _tier_faults(platform, tier, known)
         found += _quorum_faults(platform, tier, components or {})
@@ -195,6 +204,40 @@ def _tier_list_faults(platform):
     every = slots([tier for tier in tiers if isinstance(tier.get("count"), int)])
     for slot in sorted({slot for slot in every if every.count(slot) > 1} if not twice else ()):
         found.append(f"platform_tiers gives the slot {slot} twice; tier names must not end in another tier's number.")
+    return found
+
+
+def edge_tiers(platform):
+    """Return the names of the tiers whose HAProxy stands behind a web ACL; [] where the edge is direct."""
+    if platform.get("edge") not in GUARDED:
+        return []
+    return [tier["name"] for tier in platform.get("tiers") or [] if "haproxy" in (tier.get("components") or [])]
+
+
+def _edge_faults(platform):
+    """Return the ways past the web ACL, and what its layout lacks."""
+    edge, net = platform.get("edge") or "direct", platform.get("network") or {}
+    if edge not in GUARDED:
+        return []
+    found = [
+        f"Tier {tier['name']}: public_address leads past the web ACL of platform_edge: {edge}; set it to false."
+        for tier in platform.get("tiers") or []
+        if tier.get("public_address") and tier.get("name") in edge_tiers(platform)
+    ]
+    for cidr in net.get("client_cidrs") or []:
+        parsed = parse_network(cidr)
+        if parsed is not None and not any(parsed.subnet_of(network) for network in PRIVATE):
+            found.append(
+                f"platform_network.client_cidrs holds {cidr}, a way past the web ACL of platform_edge: {edge};"
+                " only private networks may stand there."
+            )
+    port = port_range(platform.get("edge_port") or 443)
+    if port is None or port[0] != port[1]:
+        found.append(f"platform_edge_port is {platform.get('edge_port')!r}; it must be a port from 1 to 65535.")
+    if edge == "alb" and len(platform.get("zones") or []) < 2:
+        found.append("platform_edge is alb, and an Application Load Balancer stands in two zones at least.")
+    if any(tier.get("name") == ENTRANCE for tier in platform.get("tiers") or []):
+        found.append(f"platform_tiers holds the name {ENTRANCE!r}, which is the load balancer's; choose another one.")
     return found
 
 
@@ -424,7 +467,8 @@ def _peers(platform, tier, component, source, components):
         "clients": net.get("client_cidrs") or [],
         "admin": net.get("admin_cidrs") or [],
         "vpc": [net["cidr"]],
-        "public": [ANYWHERE],
+        # Behind a web ACL the public comes by the load balancer alone.
+        "public": [] if tier["name"] in edge_tiers(platform) else [ANYWHERE],
     }
     if source in cidrs:
         return [str(ipaddress.IPv4Network(cidr, strict=False)) for cidr in cidrs[source]]
@@ -448,27 +492,45 @@ def _tier_ingress(platform, tier, components):
                 for peer in _peers(platform, tier, component, source, components):
                     key = (flow.get("protocol", "tcp"), first, last, peer)
                     rules.setdefault(key, flow.get("purpose") or component)
+    if tier["name"] in edge_tiers(platform):
+        port = port_range(platform.get("edge_port") or 443)[0]
+        rules.setdefault(("tcp", port, port, f"tier:{ENTRANCE}"), "what the web ACL let through")
+        rules.setdefault(("tcp", HEALTH_PORT, HEALTH_PORT, f"tier:{ENTRANCE}"), "health checks of the load balancer")
     return rules
 
 
-def security_groups(platform, components):
-    """Return one security group per tier: list of dict name, tier, description, ingress, egress.
+def _entrance_ingress(platform):
+    """Return what the load balancer's group lets in: the public, or CloudFront alone."""
+    if platform["edge"] == "cloudfront":
+        return {("tcp", 443, 443, CLOUDFRONT): "CloudFront"}
+    return {("tcp", 443, 443, ANYWHERE): "the public", ("tcp", 80, 80, ANYWHERE): "the public, sent on to 443"}
 
-    A rule is a dict protocol, from_port, to_port, peer (a CIDR or C(group:<name>)), description. What comes in is what
-    the flows say and ssh for operators; what goes out is C(EGRESS) and the flows seen from the other end.
+
+def security_groups(platform, components):
+    """Return one security group per tier, and that of the load balancer before HAProxy.
+
+    Each is a dict name, tier, description, ingress, egress. A rule is a dict protocol, from_port, to_port, peer
+    (a CIDR, C(group:<name>) or C(prefix:<name>)), description. What comes in is what the flows say and ssh for
+    operators; what goes out is C(EGRESS) and the flows seen from the other end.
     """
     ingress = {tier["name"]: _tier_ingress(platform, tier, components) for tier in platform["tiers"]}
     egress = {name: {(proto, port, port, ANYWHERE): "every host" for proto, port in EGRESS} for name in ingress}
+    descriptions = {name: (name, f"Tier {name} of {platform['name']}") for name in ingress}
+    if edge_tiers(platform):
+        descriptions[ENTRANCE] = ("", f"Load balancer before HAProxy of {platform['name']}")
+        egress[ENTRANCE] = {}
     vpc = str(ipaddress.IPv4Network(platform["network"]["cidr"]))
     for reached, rules in ingress.items():
         for (protocol, first, last, peer), purpose in rules.items():
             for name in _senders(peer, vpc, ingress):
                 egress[name].setdefault((protocol, first, last, f"tier:{reached}"), purpose)
+    if ENTRANCE in egress:
+        ingress[ENTRANCE] = _entrance_ingress(platform)
     return [
         {
             "name": group_name(platform, name),
-            "tier": name,
-            "description": f"Tier {name} of {platform['name']}",
+            "tier": descriptions[name][0],
+            "description": descriptions[name][1],
             "ingress": _rule_list(platform, rules),
             "egress": _rule_list(platform, egress[name]),
         }
@@ -651,20 +713,20 @@ def partition(region):
     return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
-def _filled(value, platform):
-    if isinstance(value, dict):
-        return {key: _filled(item, platform) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, platform) for item in value]
-    return value.replace("{platform}", platform["name"]).replace("{region}", platform["region"])
-
-
 def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
     A component's C(iam) is a list of dict actions, resources and perhaps conditions; C({platform}) and C({region}) in
-    a resource or a condition stand for the platform's name and region.
+    a resource or condition stand for the platform's name and region.
     """
+
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: filled(value[key]) for key in value}
+        if isinstance(value, list):
+            return [filled(entry) for entry in value]
+        return str(value).replace("{platform}", platform["name"]).replace("{region}", platform["region"])
+
     result = {}
     for tier in platform["tiers"]:
         statements = []
@@ -674,10 +736,10 @@ def policies(platform, components):
                 statement = {
                     "Effect": "Allow",
                     "Action": sorted(entry["actions"]),
-                    "Resource": _filled(entry["resources"], platform),
+                    "Resource": filled(entry["resources"]),
                 }
                 if entry.get("conditions"):
-                    statement["Condition"] = _filled(entry["conditions"], platform)
+                    statement["Condition"] = filled(entry["conditions"])
                 statements.append(statement)
         result[tier["name"]] = {"Version": "2012-10-17", "Statement": statements} if statements else None
     return result

@@ -17,13 +17,7 @@ description:
   - Writes nothing.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
-attributes:
-  check_mode:
-    description: Only reads in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference.
-    support: none
+  - selfhosted.ec2.attributes.info
 options:
   name:
     description: Name of the trail.

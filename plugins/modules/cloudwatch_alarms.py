@@ -19,10 +19,8 @@ description:
   - An alarm on a metric of C(AWS/*) that does not exist is refused before the first write; a custom one warns.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows each alarm and dashboard that differs, before and after.
     support: full

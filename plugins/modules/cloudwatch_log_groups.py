@@ -16,10 +16,8 @@ description:
   - Log groups that are not described are removed only with O(prune), with all that they hold.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows the settings that differ, one line each.
     support: full

@@ -19,10 +19,8 @@ description:
   - A run that was interrupted is taken up by the next, which first waits for what is under way.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows each value that differs, one line each.
     support: full

@@ -19,10 +19,8 @@ description:
   - The SSH host key that cloud-init prints to the console goes into the tag C(ssh_host_key).
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows each slot that differs, before and after.
     support: full

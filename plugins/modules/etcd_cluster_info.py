@@ -14,17 +14,10 @@ description:
   - Asks every member over etcd's JSON gateway for its status and health, and one of them for the list of members.
   - A member that does not answer is no failure; it is reported as such.
   - Reads whether this host's data directory holds a member, and its identity file.
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 options:
   members:
     description: The members, names to client URLs.
@@ -36,18 +29,6 @@ options:
     required: true
   identity_file:
     description: File beside the data that says which member of which cluster the volume holds.
-    type: path
-    required: true
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
     type: path
     required: true
   timeout:

@@ -14,16 +14,15 @@ description:
   - Changes the list of members through a healthy member. It does not touch the data of any host.
   - V(replaced) removes the started member of the name and adds it anew, so that it can start with an empty disk.
     A member that was added and has not started yet is left as it is, so that a cut-off run can be repeated.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 attributes:
   check_mode:
     description: Says what would change.
     support: full
   diff_mode:
     description: Shows the names of the members before and after.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   name:
@@ -43,18 +42,6 @@ options:
     description: Client URLs of the other members.
     type: list
     elements: str
-    required: true
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
-    type: path
     required: true
 """
 

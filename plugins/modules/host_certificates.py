@@ -98,6 +98,11 @@ options:
     description: Domains whose names may be signed. Default is C(platform_domain).
     type: list
     elements: str
+  metrics_directory:
+    description:
+      - Where the exporter of the host reads metrics from files. The end of each certificate is written there, as
+        C(platform_certificate_not_after_seconds) in C(certificate_<name>.prom). It is created with mode 0755.
+    type: path
   valid_days:
     description: Life of a certificate in days.
     type: int
@@ -265,9 +270,7 @@ class HostCertificate:
         if key is not None:
             self.drop_pending()
             return key
-        if not os.path.isdir(self.option["directory"]):
-            os.makedirs(self.option["directory"], 0o755)
-            os.chmod(self.option["directory"], 0o755)
+        make_directory(self.option["directory"])
         key = x.new_key()
         write_atomic(self.pending, x.key_pem(key), Account(), 0o600)
         return key
@@ -306,6 +309,22 @@ class HostCertificate:
         result.files += [path for path in changed if path not in result.files]
         if changed:
             result.names.append(self.option["name"])
+        if self.params.get("metrics_directory"):
+            self.write_metrics(x.load_certificates(certificate)[0], result)
+
+    def write_metrics(self, certificate, result):
+        """Write the end of the certificate for the exporter of the host; no handler is interested in it."""
+        directory = self.params["metrics_directory"]
+        path = os.path.join(directory, "certificate_%s.prom" % self.option["name"])
+        content = x.metrics(certificate, self.option["name"], self.base + ".crt").encode()
+        before = read_state(path)
+        account = Account()
+        if before.content == content and not attributes_differ(before, account, 0o644):
+            return
+        result.files.append(path)
+        if not self.check_mode:
+            make_directory(directory)
+            write_atomic(path, content, account, 0o644, before)
 
     def write_file(self, path, content, mode, result):
         """Replace one file or correct its attributes; whether it changed."""
@@ -324,6 +343,13 @@ class HostCertificate:
             else:
                 apply_attributes(path, self.account, mode)
         return True
+
+
+def make_directory(path):
+    """Make a directory that everybody may read, unless it exists."""
+    if not os.path.isdir(path):
+        os.makedirs(path, 0o755)
+        os.chmod(path, 0o755)
 
 
 def same_pem(one, other):
@@ -376,7 +402,7 @@ def finish(module, result):
     for warning in result.warnings:
         module.warn(warning)
     output = {
-        "changed": bool(result.names or result.requests),
+        "changed": bool(result.names or result.requests or result.files),
         "changed_certificates": list(dict.fromkeys(result.names)),
         "issued_certificates": result.reasons,
         "changed_files": result.files,
@@ -409,6 +435,7 @@ def main():
             "ca_certificate": {"type": "str"},
             "ca_key": {"type": "str", "no_log": True},
             "domains": {"type": "list", "elements": "str"},
+            "metrics_directory": {"type": "path"},
             "valid_days": {"type": "int", "default": 90},
             "renew_days": {"type": "int", "default": 30},
             "force": {"type": "bool", "default": False},

@@ -22,10 +22,8 @@ description:
     profile; M(selfhosted.ec2.ec2_instances) waits for that.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows what changes of each role, policy and group, statement by statement.
     support: full

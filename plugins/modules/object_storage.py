@@ -19,10 +19,8 @@ description:
   - A bucket of another account or region is refused before anything is written.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows each value that differs, one line each.
     support: full

@@ -13,17 +13,10 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Asks every member's REST API what it is, so that the answer is not older than the question.
   - A member that does not answer is no failure; it is reported as not well.
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 options:
   members:
     description: The members, names to the URLs of their REST APIs.
@@ -55,18 +48,6 @@ options:
     description: Seconds to wait besides while this member copies the leader's data.
     type: int
     default: 0
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
-    type: path
-    required: true
 """
 
 EXAMPLES = r"""

@@ -14,16 +14,15 @@ description:
   - Reads the dynamic configuration by Patroni's REST API, compares, and writes only what differs, by one PATCH.
   - Values that mean the same are equal, for example C(5) and C("5"), or C(true) and C(on).
   - Settings that O(config) does not name are left; parameters of PostgreSQL that it does not name are taken out.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 attributes:
   check_mode:
     description: Says what would change.
     support: full
   diff_mode:
     description: Shows the configuration before and after.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   url:
@@ -33,18 +32,6 @@ options:
   config:
     description: The settings, as Patroni's documentation names them.
     type: dict
-    required: true
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate; Patroni lets only its holders write.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
-    type: path
     required: true
 """
 
@@ -64,7 +51,9 @@ patch:
   returned: success
   type: dict
 parameters:
-  description: The changed parameters of PostgreSQL, each V(reload) or V(restart).
+  description:
+    - The changed parameters of PostgreSQL, each V(reload) or V(restart), as the context in the C(pg_settings) of the
+      server on this host says, or V(unknown) where that has no such parameter or does not answer.
   returned: success
   type: dict
   sample: {"max_connections": "restart", "work_mem": "reload"}
@@ -73,7 +62,13 @@ parameters:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import patroni
+from ansible_collections.selfhosted.ec2.plugins.module_utils import patroni, postgresql_settings
+
+
+def difference(before, after, parameters):
+    """Return the configuration before and after, with what each changed parameter needs in the header."""
+    words = ", ".join(f"{name}: {needs}" for name, needs in parameters.items())
+    return {"before": before, "after": after, "after_header": f"after ({words})" if words else "after"}
 
 
 def run(module):
@@ -94,11 +89,13 @@ def run(module):
         if status != 200:
             raise patroni.PatroniError(f"{url} refused the change with {status}: {body.strip()[:300]}")
     after = patroni.merged(current, patch)
+    changed = (patch.get("postgresql") or {}).get("parameters")
+    parameters = patroni.labels(patch, postgresql_settings.read_catalogue(module.run_command)) if changed else {}
     return {
         "changed": bool(patch),
         "patch": patch,
-        "parameters": patroni.labels(patch),
-        "diff": {"before": current, "after": after},
+        "parameters": parameters,
+        "diff": difference(current, after, parameters),
     }
 
 

@@ -13,16 +13,15 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Removes all keys of a cluster but its dynamic configuration, so that a restored member can begin the cluster anew.
   - Refuses while a leader holds its lock. Every Patroni of the cluster must be stopped.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
+  - selfhosted.ec2.tls_client
 attributes:
   check_mode:
     description: Says what would be removed.
     support: full
   diff_mode:
     description: Shows the keys before and after.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   scope:
@@ -42,18 +41,6 @@ options:
     description: Seconds to wait for the lock of a leader that was stopped to run out.
     type: int
     default: 60
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  cert_file:
-    description: Client certificate.
-    type: path
-    required: true
-  key_file:
-    description: Key of the client certificate.
-    type: path
-    required: true
 """
 
 EXAMPLES = r"""

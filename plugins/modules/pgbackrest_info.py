@@ -13,17 +13,9 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Lists the backups of a stanza. With O(target), chooses the backup from which recovery
     begins, or fails and says why none does.
-attributes:
-  check_mode:
-    description: The module only reads.
-    support: full
-  diff_mode:
-    description: The module changes nothing.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
 options:
   stanza:
     description: Name of the stanza.

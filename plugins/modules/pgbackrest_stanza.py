@@ -14,16 +14,14 @@ description:
   - Asks the repository for the stanza, and creates it when it is missing. To be run on the leader
     as the user that owns the data.
   - A stanza that belongs to another cluster is refused, never upgraded and never deleted.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     description: Says whether the stanza would be created.
     support: full
   diff_mode:
     description: Shows whether the stanza was there.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   stanza:

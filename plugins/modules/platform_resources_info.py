@@ -16,13 +16,7 @@ description:
     carry the tag C(platform) of the given value.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
-attributes:
-  check_mode:
-    description: Only reads.
-    support: full
-  diff_mode:
-    description: Has nothing to show.
-    support: none
+  - selfhosted.ec2.attributes.info
 options:
   platform:
     description: Value of the tag C(platform).

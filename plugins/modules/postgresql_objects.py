@@ -17,16 +17,14 @@ description:
   - On a server that is not the leader it does nothing.
 requirements:
   - psycopg2 on the host
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     description: Says what would change.
     support: full
   diff_mode:
     description: Shows the statements, without passwords.
-    support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
     support: full
 options:
   socket_directory:

@@ -22,6 +22,8 @@ description:
   - All faults of all hosts are collected and told at once, each once, with the hosts it is about.
     The values of secrets are not shown.
   - What depends on C(platform_secrets) or on facts, while these are not read yet, is not judged.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
 options:
   roles:
     description:
@@ -37,12 +39,6 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
   action:
     description: Runs on the controller only.
     support: full

@@ -14,18 +14,10 @@ description:
   - Asks every member's Sentinel who the primary is and every member's server what it is, in one execution.
   - A member that does not answer is no failure; it is reported as not well.
   - Reads whether this host's volume holds data, and its identity file.
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.redis]
+extends_documentation_fragment:
+  - selfhosted.ec2.redis
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
 options:
   identity_file:
     description: File beside the data that says which member the volume holds.

@@ -21,11 +21,9 @@ attributes:
   diff_mode:
     description: Only says who was the primary before and after.
     support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.redis]
+extends_documentation_fragment:
+  - selfhosted.ec2.redis
+  - selfhosted.ec2.attributes.linux
 options:
   primary:
     description: Move only when this member is the primary. Without it, whoever is.

@@ -22,11 +22,9 @@ attributes:
   diff_mode:
     description: Shows the options before and after, without passwords.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.redis]
+extends_documentation_fragment:
+  - selfhosted.ec2.redis
+  - selfhosted.ec2.attributes.linux
 options:
   config:
     description: Runtime options of the server. Without it the server is left alone.

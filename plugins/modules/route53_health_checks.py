@@ -18,10 +18,8 @@ description:
     old one stays until a run with O(prune), so that records can be pointed at the new one in between.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows the settings that differ, per check.
     support: full

@@ -21,10 +21,8 @@ description:
     it) is one request, deletes first, so a CNAME can give way to an address without a moment in between.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows the records that differ, one line each.
     support: full

@@ -17,10 +17,8 @@ description:
   - A zone that still has records is not removed.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows VPCs, comment and tags before and after.
     support: full

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Lists what is below a path, and creates what is missing as SecureString with a random value. What exists stays.
+  - Lists what is below a path, and creates what is missing as SecureString with a random value. What exists stays,
+    unless O(secrets[].replace) is set.
   - Values are neither returned nor shown.
   - The kind V(ca) is a pair, C(<name>/key) and C(<name>/certificate), an EC P-256 certificate authority for ten years.
     The key is written first; a key whose certificate is missing gets one, a certificate without its key is an error.
@@ -57,6 +58,14 @@ options:
       alphabet:
         description: Characters to choose from; letters and digits by default.
         type: str
+      value:
+        description: A text to write instead of a random one. It is not kept out of logs, so it must be no secret.
+        type: str
+      replace:
+        description:
+          - Write over what exists, always with a new random text, or where it is not the given O(secrets[].value).
+        type: bool
+        default: false
   common_name:
     description: Common name of a new certificate authority.
     type: str
@@ -80,6 +89,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+replaced:
+  description: Names of the parameters that were written over, or in check mode would be.
+  returned: always
+  type: list
+  elements: str
 created:
   description: Names of the parameters that were created, or in check mode would be.
   returned: always
@@ -120,7 +134,9 @@ def secret_faults(entry):
     if not NAME.match(name):
         return [f"The secret {name!r} has no valid name; it must be like postgresql/superuser_password."]
     if entry["kind"] == "ca":
-        return []
+        return [f"The certificate authority {name} cannot be replaced."] if entry["replace"] else []
+    if entry["value"] is not None:
+        return [] if entry["value"] else [f"The value of the secret {name} is empty; give a text."]
     found = []
     if not 8 <= entry["length"] <= MAX_LENGTH:
         found.append(f"The secret {name} has the length {entry['length']}; it must be 8 to {MAX_LENGTH}.")
@@ -143,9 +159,10 @@ class Store:
     def __init__(self, ssm, path, tags):
         self.ssm, self.path, self.tags = ssm, path, tags
 
-    def put(self, name, value):
-        arguments = {"Name": f"{self.path}/{name}", "Value": value, "Type": "SecureString", "Overwrite": False}
-        if self.tags:
+    def put(self, name, value, overwrite=False):
+        arguments = {"Name": f"{self.path}/{name}", "Value": value, "Type": "SecureString", "Overwrite": overwrite}
+        # SSM takes no tags where it overwrites; those that are there stay.
+        if self.tags and not overwrite:
             arguments["Tags"] = aws.tag_list(self.tags)
         try:
             self.ssm.call("put_parameter", **arguments)
@@ -158,11 +175,22 @@ class Store:
         return answer["Parameter"]["Value"]
 
 
+def to_replace(secrets, have, store):
+    """Return the entries to write over: those with a random text, and those that hold another than the given one."""
+    asked = [entry for entry in secrets if entry["replace"] and entry["name"] in have]
+    return [
+        dict(entry, overwrite=True)
+        for entry in asked
+        if entry["value"] is None or store.get(entry["name"]) != entry["value"]
+    ]
+
+
 def create(plan, store, common_name):
     """Carry out the plan of C(secrets_plan.plan)."""
     for entry in plan:
         if entry["kind"] == "random":
-            store.put(entry["name"], secrets_plan.random_text(entry["length"], entry["alphabet"]))
+            text = secrets_plan.random_text(entry["length"], entry["alphabet"])
+            store.put(entry["name"], entry["value"] or text, entry.get("overwrite", False))
         elif entry["kind"] == "ca_key":
             store.put(entry["name"], secrets_plan.new_key())
         else:
@@ -183,19 +211,29 @@ def manage(params, ssm, check_mode):
         for first in range(0, len(names) if not check_mode else 0, PAGE):
             ssm.call("delete_parameters", Names=[f"{path}/{name}" for name in names[first : first + PAGE]])
         return outcome(path, [], names)
+    store = Store(ssm, path, params["tags"])
     try:
         plan = secrets_plan.plan(params["secrets"], have)
+        plan += to_replace(params["secrets"], have, store)
     except ValueError as error:
         raise aws.AwsError(f"Below {path}: {error}") from error
     if not check_mode:
-        create(plan, Store(ssm, path, params["tags"]), params["common_name"])
-    return outcome(path, [entry["name"] for entry in plan], [])
+        create(plan, store, params["common_name"])
+    replaced = [entry["name"] for entry in plan if entry.get("overwrite")]
+    return outcome(path, [entry["name"] for entry in plan if not entry.get("overwrite")], [], replaced)
 
 
-def outcome(path, created, deleted):
-    lines = {key: "".join(f"{path}/{name}\n" for name in names) for key, names in (("a", created), ("b", deleted))}
-    diff = {"before": lines["b"], "after": lines["a"]}
-    return {"changed": bool(created or deleted), "created": created, "deleted": deleted, "diff": diff}
+def outcome(path, created, deleted, replaced=()):
+    before = "".join(f"{path}/{name}\n" for name in [*deleted, *replaced])
+    after = "".join(f"{path}/{name}\n" for name in created)
+    after += "".join(f"{path}/{name} (new value)\n" for name in replaced)
+    return {
+        "changed": bool(created or deleted or replaced),
+        "created": created,
+        "deleted": deleted,
+        "replaced": list(replaced),
+        "diff": {"before": before, "after": after},
+    }
 
 
 def argument_spec():
@@ -204,6 +242,8 @@ def argument_spec():
         "kind": {"type": "str", "choices": ["random", "ca"], "default": "random"},
         "length": {"type": "int", "default": 32},
         "alphabet": {"type": "str"},
+        "value": {"type": "str"},
+        "replace": {"type": "bool", "default": False},
     }
     return {
         **aws.argument_spec(),

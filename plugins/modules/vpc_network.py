@@ -19,10 +19,8 @@ description:
   - Refuses, before the first write, a second platform of the same name and a network that overlaps another VPC's.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows the plan, one line per call.
     support: full
@@ -123,7 +121,7 @@ options:
             type: int
             required: true
           peer:
-            description: A CIDR, or C(group:<name>) for a group of this list.
+            description: A CIDR, C(group:<name>) for a group of this list, or C(prefix:<name>) for a prefix list of AWS.
             type: str
             required: true
           description:
@@ -182,8 +180,8 @@ TIMEOUT = 600
 CONNECTION = set(aws.OPTIONS)
 
 
-def read(ec2, platform):
-    """Return the C(Network) that EC2 describes."""
+def read(ec2, platform, prefix_lists=()):
+    """Return the C(Network) that EC2 describes, with the prefix lists of these names."""
     vpcs = ec2.pages("describe_vpcs", "Vpcs", MaxResults=1000)
     own = network_plan.with_tag(vpcs, platform)
     mine = aws.platform_filter(platform)
@@ -192,7 +190,12 @@ def read(ec2, platform):
         "nat_gateways": ec2.pages("describe_nat_gateways", "NatGateways", Filter=mine, MaxResults=1000),
         "addresses": ec2.call("describe_addresses", Filters=mine)["Addresses"],
     }
-    lists = {"vpcs": vpcs, **{name: network_plan.with_tag(items, platform) for name, items in found.items()}}
+    known = []
+    if prefix_lists:
+        named = [{"Name": "prefix-list-name", "Values": list(prefix_lists)}]
+        known = ec2.pages("describe_managed_prefix_lists", "PrefixLists", Filters=named, MaxResults=100)
+    ours = {name: network_plan.with_tag(items, platform) for name, items in found.items()}
+    lists = {"vpcs": vpcs, "prefix_lists": known, **ours}
     if own:
         vpc = own[0]["VpcId"]
         inside = {"Filters": [{"Name": "vpc-id", "Values": [vpc]}], "MaxResults": 1000}
@@ -245,7 +248,7 @@ def by_name(ids, prefix):
 
 def manage(wanted, state, ec2, clock, check_mode):
     """Compare, carry out unless in check mode, and return the module's result. Raises AwsError."""
-    have = read(ec2, wanted["platform"])
+    have = read(ec2, wanted["platform"], network_plan.prefix_lists(wanted) if state == "present" else ())
     if state == "absent":
         plan, ids = network_plan.removal(wanted["platform"], have), {}
     else:

@@ -21,10 +21,8 @@ description:
   - A rule that means the same as before is sent as it was, so that its rate counts go on.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.plan
 attributes:
-  check_mode:
-    description: Reads, and returns the plan that a run would carry out.
-    support: full
   diff_mode:
     description: Shows what differs, an entry for each rule, set, log and resource; names what is kept undescribed.
     support: full

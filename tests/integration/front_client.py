@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -27,19 +30,29 @@ class QuickClock(aws.Clock):
         super().sleep(min(seconds, 0.02))
 
 
+@functools.cache
+def starter():
+    """The process that forks the fronts; it ends with this one, which closes its input."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.front_process"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+
 class Front:
     """The front's process and clients for it."""
 
     def __init__(self, directory):
         self.directory = directory
         directory.mkdir()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.integration.front_process", str(directory)]
-        self.log = (directory / "log").open("w")
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
-        self.url = self.process.stdout.readline().strip()
+        starter().stdin.write(f"{directory}\n")
+        pid, self.url = starter().stdout.readline().split()
+        self.pid = int(pid)
         keys = Lab("test").credentials
         self.options = {
             "region": REGION,
@@ -91,9 +104,8 @@ class Front:
         (self.directory / "consoles").touch()
 
     def close(self):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
 
 
 def parameters(module, given):

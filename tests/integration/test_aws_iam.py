@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.integration import docs_example
@@ -55,3 +57,18 @@ def test_an_edit_is_shown_alone_and_health_tells_of_drift(front, done):
     front.client("iam").delete_group_policy(GroupName="trading-auditor", PolicyName="take-role")
     with pytest.raises(AssertionError, match="The access is not as described"):
         docs_example.run(front, done, path)
+
+
+def test_permission_sets_take_the_place_of_roles_and_groups(front, done):
+    sso, store = front.client("sso-admin"), front.client("identitystore")
+    instance = sso.list_instances()["Instances"][0]
+    store.create_group(IdentityStoreId=instance["IdentityStoreId"], DisplayName="audit")
+    more = {"aws_iam_people_by": "identity_center", "aws_iam_people_groups": {"auditor": ["audit"]}}
+    changed, output = docs_example.run(front, done, ROOT / "playbooks/aws_iam.yml", "-e", json.dumps(more))
+    assert changed == 2, output
+    arns = sso.list_permission_sets(InstanceArn=instance["InstanceArn"])["PermissionSets"]
+    described = [sso.describe_permission_set(InstanceArn=instance["InstanceArn"], PermissionSetArn=arn) for arn in arns]
+    names = {entry["PermissionSet"]["Name"] for entry in described}
+    assert names == {f"trading-{kind}" for kind in ("operator", "developer", "auditor", "break-glass")}
+    left = {role["RoleName"] for role in front.client("iam").list_roles(PathPrefix="/trading-access/")["Roles"]}
+    assert left == {"trading-pipeline"}

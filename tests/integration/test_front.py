@@ -7,12 +7,17 @@ import json
 import socket
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import boto3
+import jinja2
 import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -21,6 +26,7 @@ from lab.aws.credentials import role_credentials
 from lab.aws.rules import RULES
 from lab.paths import Lab
 
+ROOT = Path(__file__).resolve().parents[2]
 NO_RETRY = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
 FLAT = {"Version": "2012-10-17", "Statement": []}
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -716,9 +722,55 @@ def test_role_credentials(front):
 
     arn = front.client("sts", **keys()).get_caller_identity()["Arn"]
     assert arn == "arn:aws:sts::123456789012:assumed-role/role/i-0123456789abcdef0"
+    assert front.control("GET", "callers")["role"]["sts.GetCallerIdentity"] >= 1
     assert code(front.client("ec2", **keys(now=time.time() - 8 * 3600)).describe_vpcs)[0] == "RequestExpired"
     forged = {**keys(), "aws_session_token": keys()["aws_session_token"][:-4] + "AAA="}
     assert code(front.client("ec2", **forged).describe_vpcs)[0] == "AuthFailure"
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """The instance metadata service, as far as cloudwatch-metric asks."""
+
+    answers: dict[str, str] = {}
+
+    def answer(self):
+        body = self.answers[self.path.removeprefix("/latest")].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = answer
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_a_host_sends_a_metric_with_its_role(front, monkeypatch, capsys):
+    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
+    environment.filters["comment"] = lambda text: f"# {text}"
+    template = environment.from_string((ROOT / "roles/host_baseline/templates/cloudwatch-metric.j2").read_text())
+    tool = types.ModuleType("cloudwatch_metric")
+    text = template.render(ansible_managed="Managed", platform_name="trading")
+    exec(compile(text, "cloudwatch-metric", "exec"), tool.__dict__)  # noqa: S102 (it has no .py name to import)
+    held = role_credentials(front.lab.state, "trading-database", "i-0123456789abcdef0")
+    role = "/meta-data/iam/security-credentials/"
+    Metadata.answers = {"/api/token": "t", role: "trading-database", f"{role}trading-database": json.dumps(held)}
+    Metadata.answers["/meta-data/placement/region"] = "eu-west-1"
+    server = HTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tool.METADATA = f"http://127.0.0.1:{server.server_port}/latest"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+    assert tool.main(["BackupSucceeded", "1", "backup=postgresql"]) == 0, capsys.readouterr().err
+    (metric,) = front.client("cloudwatch").list_metrics(Namespace="trading")["Metrics"]
+    assert metric["MetricName"] == "BackupSucceeded"
+    assert metric["Dimensions"] == [{"Name": "backup", "Value": "postgresql"}]
+    assert front.control("GET", "callers")["trading-database"] == {"cloudwatch.PutMetricData": 1}
+    assert tool.main(["BackupSucceeded", "many"]) == 1 and "was not sent" in capsys.readouterr().err
+    assert tool.main(["BackupSucceeded"]) == 2
+    Metadata.answers[f"{role}trading-database"] = json.dumps({**held, "SecretAccessKey": "wrong"})
+    assert tool.main(["Heartbeat", "1"]) == 1 and "SignatureDoesNotMatch" in capsys.readouterr().err
+    server.shutdown()
 
 
 def test_keys_made_by_the_api(front, world):
@@ -743,6 +795,8 @@ def test_object_storage(front):
     s3.put_object(Bucket="bucket", Key=key, Body=b"x" * 100_000)
     assert s3.get_object(Bucket="bucket", Key=key)["ContentLength"] == 100_000
     assert s3.head_object(Bucket="bucket", Key=key)["ContentLength"] == 100_000
+    s3.put_object(Bucket="bucket", Key="empty", Body=b"")  # asks "Expect: 100-continue" and sends nothing
+    assert s3.head_object(Bucket="bucket", Key="empty")["ContentLength"] == 0
     url = s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": key})
     with urllib.request.urlopen(url) as answer:
         assert len(answer.read()) == 100_000
@@ -787,6 +841,34 @@ def test_throttles_are_retried_and_counted(front):
     assert front.control("GET", "calls") == {"ssm.DescribeParameters": 2}
 
 
+def test_token_buckets_refill_and_a_client_that_keeps_to_its_own_is_never_refused(front):
+    front.control("PUT", "faults", {"rates": [{"service": "route53", "size": 2, "per_second": 0.5}]})
+    route53 = front.client("route53")
+
+    def refused():
+        try:
+            return not route53.list_hosted_zones()
+        except ClientError as error:
+            return error.response["Error"]["Code"] == "Throttling"
+
+    assert [refused(), refused()] == [False, False]
+    assert any(refused() for _call in range(20))
+    end = time.monotonic() + 20
+    while refused():
+        assert time.monotonic() < end, "the bucket does not refill"
+        time.sleep(0.2)
+    front.control("PUT", "faults", {"rates": [{"service": "route53", "size": 5, "per_second": 50}]})
+    front.control("DELETE", "calls")
+    options = {"region": "eu-west-1", "endpoint_url": front.url}
+    keys = {name.removeprefix("aws_").replace("_id", "").replace("secret_access", "secret"): value
+            for name, value in front.lab.credentials.items()}  # fmt: skip
+    ours = aws.Aws({**options, "access_key": keys["access_key"], "secret_key": keys["secret_key"]},
+                   rates={("route53", "*"): (4, 40)})  # fmt: skip
+    for _call in range(12):
+        ours.client("route53").call("list_hosted_zones")
+    assert front.control("GET", "calls") == {"route53.ListHostedZones": 12}
+
+
 def test_latency(front):
     client = front.client("ec2")
     client.describe_vpcs()
@@ -814,7 +896,14 @@ def test_lost_credentials(front):
 
 
 @pytest.mark.parametrize(
-    "faults", [{"latency": 3}, {"latency_ms": -1}, {"throttle": [{"count": 1}]}, {"failing_zones": "a"}]
+    "faults",
+    [
+        {"latency": 3},
+        {"latency_ms": -1},
+        {"throttle": [{"count": 1}]},
+        {"rates": [{"service": "ec2", "size": 0, "per_second": 1}]},
+        {"failing_zones": "a"},
+    ],
 )
 def test_bad_faults_are_refused(front, faults):
     with pytest.raises(urllib.error.HTTPError) as caught:

@@ -26,6 +26,7 @@ import psycopg
 
 CREATE = "CREATE TABLE IF NOT EXISTS ledger (client uuid, sequence bigint, PRIMARY KEY (client, sequence))"
 INSERT = "INSERT INTO ledger (client, sequence) VALUES (%s, %s)"
+READ = "SELECT max(sequence) FROM ledger WHERE client = %s"
 SELECT = "SELECT client, sequence FROM ledger WHERE client = ANY(%s)"
 
 #: SQLSTATE classes and codes of errors after which a write has certainly not happened: read-only transaction,
@@ -117,6 +118,10 @@ class Writer:
             with contextlib.suppress(psycopg.Error), self.connection:
                 self._write_until_it_breaks(numbers, stop)
 
+    def step(self, sequence: int) -> None:
+        """Do the one thing that is counted."""
+        self.connection.execute(INSERT, [self.name, sequence])
+
     def cut(self) -> None:
         """Break the connection; the write under way fails then."""
         with (
@@ -131,7 +136,7 @@ class Writer:
         for sequence in numbers:
             self.busy_since = time.monotonic()
             try:
-                self.connection.execute(INSERT, [self.name, sequence])
+                self.step(sequence)
             except psycopg.Error as error:
                 if is_refused(error):
                     self.counts.refused += 1
@@ -152,6 +157,13 @@ class Writer:
                 return
 
 
+class Reader(Writer):
+    """One client that reads; its answers are counted as a writer's acknowledgements are."""
+
+    def step(self, sequence: int) -> None:
+        self.connection.execute(READ, [self.name]).fetchone()
+
+
 class Ledger:
     """Several writers at once, and what became of their writes.
 
@@ -159,9 +171,18 @@ class Ledger:
     :param path: file that gets one line per acknowledged id, written before the next write of that client.
     :param rate: writes per second of all clients together, at most.
     :param patience: seconds after which a write under way is given up and its connection cut.
+    :param reading: connection string of a client that only reads.
     """
 
-    def __init__(self, conninfos: Iterable[str], path: Path, rate: float = 50, patience: float = 10, connect=connect):
+    def __init__(
+        self,
+        conninfos: Iterable[str],
+        path: Path,
+        rate: float = 50,
+        patience: float = 10,
+        connect=connect,
+        reading: str = "",
+    ):
         self.conninfos = list(conninfos)
         self.path = path
         self.acknowledged: list[Acknowledgement] = []
@@ -170,6 +191,8 @@ class Ledger:
         self._stop = threading.Event()
         pause = len(self.conninfos) / rate
         self.writers = [Writer(text, pause, self._record, connect) for text in self.conninfos]
+        self.reads: list[Acknowledgement] = []
+        self.readers = [Reader(reading, pause, self.reads.append, connect)] if reading else []
         self._threads: list[threading.Thread] = []
         self._patience = patience
         self._file = None
@@ -187,7 +210,7 @@ class Ledger:
 
     def __enter__(self) -> Ledger:
         self._file = self.path.open("a")
-        work = [(writer.run, [self._stop]) for writer in self.writers] + [(self._watch, [])]
+        work = [(client.run, [self._stop]) for client in self.writers + self.readers] + [(self._watch, [])]
         self._threads = [threading.Thread(target=target, args=arguments, daemon=True) for target, arguments in work]
         for thread in self._threads:
             thread.start()
@@ -195,9 +218,9 @@ class Ledger:
 
     def _watch(self) -> None:
         while any(thread.is_alive() for thread in self._threads if thread is not threading.current_thread()):
-            for writer in self.writers:
-                if writer.busy_since and time.monotonic() - writer.busy_since > self._patience:
-                    writer.cut()
+            for client in self.writers + self.readers:
+                if client.busy_since and time.monotonic() - client.busy_since > self._patience:
+                    client.cut()
             time.sleep(0.2)
 
     def __exit__(self, *_: object) -> None:
@@ -243,6 +266,10 @@ class Ledger:
     def worst_client_gap(self, since: float) -> float:
         """The longest gap of the client that had the longest one."""
         return max(self.longest_gap(since, writer.name) for writer in self.writers)
+
+    def read_gap(self, since: float) -> float:
+        """Longest time without an answer to the reader that ended after `since`, in seconds."""
+        return longest_gap([item.moment for item in self.reads], since)
 
     def missing(self) -> list[tuple[uuid.UUID, int]]:
         """Acknowledged ids that the table does not have, read from the primary."""

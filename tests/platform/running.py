@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +16,12 @@ import boto3
 import psycopg
 from ledger import edge_conninfo
 
-from lab import endpoints
+from lab import endpoints, keys
+from lab.paths import Lab
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATRONICTL = ["sudo", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json"]
+ETCDCTL = "etcdctl --cacert=/etc/etcd/tls/ca.crt --cert=/etc/etcd/tls/etcd.crt --key=/etc/etcd/tls/etcd.key"
 IS_STANDBY = ["sudo", "-u", "postgres", "psql", "-AtXqc", "SELECT pg_is_in_recovery()"]
 DATABASE_UNITS = ["etcd", "patroni", "pgbouncer"]
 EDGE_UNITS = ["haproxy"]
@@ -44,14 +48,20 @@ class Platform:
 
     :ivar edges: address by name of the edge hosts.
     :ivar databases: instance id by name of the database hosts.
+    :ivar hosts: instance id and address by name of all hosts.
+    :ivar zones: availability zone by name of all these hosts.
     """
 
     name: str
     domain: str
     edges: dict[str, str]
     databases: dict[str, str]
+    zones: dict[str, str]
+    hosts: dict[str, tuple[str, str]]
     authority: Path
     password: str = field(repr=False)
+    _lab: Lab = field(default_factory=lambda: Lab(os.environ["LAB"]), repr=False)
+    _ways: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def find(cls, authority: Path) -> Platform:
@@ -59,13 +69,18 @@ class Platform:
         found, described = endpoints.inventory(), endpoints.variables()
         variables = found["_meta"]["hostvars"]
         authority.write_text(endpoints.secret(described["name"], "ca/certificate"))
+        edges, databases = sorted(found["haproxy"]["hosts"]), sorted(found["postgresql"]["hosts"])
         return cls(
             name=described["name"],
             domain=described["domain"],
-            edges={host: plain(variables[host]["ansible_host"]) for host in sorted(found["haproxy"]["hosts"])},
-            databases={
-                host: plain(variables[host]["ec2_instance_id"]) for host in sorted(found["postgresql"]["hosts"])
+            edges={host: plain(variables[host]["ansible_host"]) for host in edges},
+            databases={host: plain(variables[host]["ec2_instance_id"]) for host in databases},
+            hosts={
+                host: (plain(values["ec2_instance_id"]), plain(values["ansible_host"]))
+                for host, values in variables.items()
+                if "ansible_host" in values
             },
+            zones={host: plain(variables[host]["ec2_zone"]) for host in [*edges, *databases]},
             authority=authority,
             password=endpoints.secret(described["name"], "postgresql/users/trading"),
         )
@@ -83,15 +98,26 @@ class Platform:
             sslrootcert=str(self.authority),
         )
 
+    def ssh(self, host: str, command: list[str]) -> list[str]:
+        """The line that runs a command on a host. `lab ssh` would ask the API first, which takes a second."""
+        if host not in self._ways:
+            self._ways[host] = keys.ssh(self._lab, *self.hosts[host], [])
+        return [*self._ways[host], shlex.join(command)]
+
     def run(self, host: str, command: list[str], timeout: float = 30) -> str:
         """Output of a command on a host. Raises CalledProcessError or TimeoutExpired."""
-        line = ["lab", "ssh", host, shlex.join(command)]
-        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=timeout, cwd=ROOT).stdout
+        return subprocess.run(
+            self.ssh(host, command), check=True, capture_output=True, text=True, timeout=timeout, cwd=ROOT
+        ).stdout
 
-    def members(self, besides: str = "") -> dict[str, dict]:
-        """What Patroni says of its members, asked at any host but `besides`."""
+    def shell(self, host: str, script: str, timeout: float = 60) -> str:
+        """Output of a script that root runs on a host. Raises CalledProcessError or TimeoutExpired."""
+        return self.run(host, ["sudo", "sh", "-c", script], timeout)
+
+    def members(self, besides: Iterable[str] = ()) -> dict[str, dict]:
+        """What Patroni says of its members, asked at any host but those `besides`."""
         for host in self.databases:
-            if host != besides:
+            if host not in besides:
                 try:
                     listed = json.loads(self.run(host, PATRONICTL))
                 except (subprocess.SubprocessError, ValueError):
@@ -99,9 +125,30 @@ class Platform:
                 return {member["Member"]: member for member in listed}
         return {}
 
-    def leaders(self, besides: str = "") -> list[str]:
+    def leaders(self, besides: Iterable[str] = ()) -> list[str]:
         """The members that Patroni calls leader."""
         return leaders_of(self.members(besides))
+
+    def standbys(self) -> list[str]:
+        """The members that stream."""
+        return sorted(name for name, member in self.members().items() if member["State"] == "streaming")
+
+    def etcd_status(self) -> dict[str, dict]:
+        """What each member of etcd says of itself, by the host's name; of one that is down nothing."""
+        for host in self.databases:
+            line = f"{ETCDCTL} --endpoints=https://{host}.{self.domain}:2379 endpoint status --cluster -w json"
+            try:
+                listed = json.loads(self.shell(host, line))
+            except (subprocess.SubprocessError, ValueError):
+                continue
+            return {item["Endpoint"].removeprefix("https://").split(".")[0]: item["Status"] for item in listed}
+        return {}
+
+    def etcd_leader(self) -> str:
+        """The host of etcd's leader."""
+        return next(
+            host for host, status in self.etcd_status().items() if status["leader"] == status["header"]["member_id"]
+        )
 
     def writable(self) -> list[str]:
         """The hosts whose PostgreSQL takes writes, each asked itself."""
@@ -117,7 +164,11 @@ class Platform:
         waiting = [name for name, member in members.items() if member["State"] not in STREAMING]
         if waiting:
             found.append(f"not streaming: {waiting}")
-        return found or self._edge_complaints()
+        return found or self._etcd_complaints() or self._edge_complaints()
+
+    def _etcd_complaints(self) -> list[str]:
+        missing = sorted(set(self.databases) - set(self.etcd_status()))
+        return [f"etcd does not run on {missing}"] if missing else []
 
     def _edge_complaints(self) -> list[str]:
         found = []
@@ -139,17 +190,37 @@ class Platform:
                 raise NotWell(f"after {seconds:.0f} s: {'; '.join(complaints)}")
             time.sleep(1)
 
-    def stop_instance(self, host: str) -> None:
-        """Stop a database host by the AWS API."""
-        boto3.client("ec2").stop_instances(InstanceIds=[self.databases[host]])
+    def stop_instances(self, hosts: list[str]) -> None:
+        """Stop database hosts by the AWS API."""
+        boto3.client("ec2").stop_instances(InstanceIds=[self.databases[host] for host in hosts])
 
-    def start_instance(self, host: str) -> None:
-        """Start it again, once it has stopped."""
-        client = boto3.client("ec2")
-        client.get_waiter("instance_stopped").wait(
-            InstanceIds=[self.databases[host]], WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-        )
-        client.start_instances(InstanceIds=[self.databases[host]])
+    def start_instances(self, hosts: list[str]) -> None:
+        """Start them again, once they have stopped."""
+        client, ids = boto3.client("ec2"), [self.databases[host] for host in hosts]
+        client.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        client.start_instances(InstanceIds=ids)
+
+    def terminate(self, host: str) -> None:
+        """Terminate a database host by the AWS API, and wait until it is gone."""
+        client, ids = boto3.client("ec2"), [self.databases[host]]
+        client.terminate_instances(InstanceIds=ids)
+        client.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+
+    def instance_types(self) -> set[str]:
+        """The types of the database hosts' instances."""
+        answer = boto3.client("ec2").describe_instances(InstanceIds=list(self.databases.values()))
+        return {item["InstanceType"] for entry in answer["Reservations"] for item in entry["Instances"]}
+
+    def refresh(self) -> None:
+        """Read the inventory again, after an operation that gives or takes instances."""
+        again = Platform.find(self.authority)
+        self.edges, self.databases, self.zones = again.edges, again.databases, again.zones
+        self.hosts, self._ways = again.hosts, {}
+
+    def power(self, hosts: list[str]) -> list[str]:
+        """Take the power of several hosts at once; returns them."""
+        self.lab("fault", "power", *hosts)
+        return hosts
 
     def lab(self, *words: str) -> None:
         """Run the command `lab`."""
@@ -166,6 +237,17 @@ class Platform:
 
     def main_pids(self, host: str, units: list[str]) -> list[str]:
         return self.run(host, ["systemctl", "show", "--property=MainPID", "--value", *units]).split()
+
+
+def tiers(**changes: object) -> str:
+    """The described tiers with changes to the one of the databases, as an argument of -e."""
+    line = ["ansible", "localhost", "-m", "debug", "-a", "msg={{ platform_tiers | to_json }}", "-o"]
+    printed = subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    described = json.loads(printed[printed.index("{") :])["msg"]
+    described = json.loads(described) if isinstance(described, str) else described
+    return json.dumps(
+        {"platform_tiers": [{**tier, **changes} if "postgresql" in tier["components"] else tier for tier in described]}
+    )
 
 
 def playbook_changes(name: str, *arguments: str) -> int:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
+import urllib.request
 
+import boto3
 import psycopg
 import pytest
 from running import ROOT, playbook_changes
+
+from tests.iam_names import action_of, allowed
 
 ROWS = 1000
 
@@ -81,6 +86,32 @@ def test_the_same_restore_again_changes_nothing(platform, moment):
     assert platform.processes() == before
 
 
+#: How the target is found on the leader after row 2 was written; a transaction is asked for its own number.
+POINTS = {
+    "name": ["INSERT INTO {table} VALUES (2)", "SELECT 'before' FROM pg_create_restore_point('before')"],
+    "lsn": ["INSERT INTO {table} VALUES (2)", "SELECT pg_current_wal_lsn()"],
+    "xid": ["INSERT INTO {table} VALUES (2); SELECT pg_current_xact_id()"],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", POINTS)
+def test_restore_to_a_point_has_what_came_before_it_and_nothing_after(platform, moment, kind):
+    (leader,) = platform.leaders()
+    table = f"until_{kind}"
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY)")
+        connection.execute(f"INSERT INTO {table} VALUES (1)")
+    statements = [word for text in POINTS[kind] for word in ("-c", text.format(table=table))]
+    target = platform.run(leader, ["sudo", "-u", "postgres", "psql", "-XAtq", "-d", "trades", *statements]).strip()
+    with psycopg.connect(platform.conninfo(), autocommit=True) as connection:
+        connection.execute(f"INSERT INTO {table} VALUES (3)")
+    assert playbook_changes("restore_postgresql", *restore(type=kind, target=target)) > 0
+    platform.wait_until_well()
+    with psycopg.connect(platform.conninfo()) as connection:
+        assert connection.execute(f"SELECT id FROM {table} ORDER BY id").fetchall() == [(1,), (2,)]
+
+
 @pytest.mark.long
 def test_a_restore_check_passes_and_is_measured(platform):
     playbook_changes("verify_backup_postgresql", "-e", "postgresql_backup_check_now=true")
@@ -111,3 +142,15 @@ def test_all_volumes_wiped_and_rebuilt_from_the_repository(platform, moment):
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (ROWS,)
         assert connection.execute("SELECT count(*) FROM later WHERE id = 2").fetchone() == (1,)
     assert playbook_changes("postgresql") == 0
+
+
+def test_the_hosts_role_has_the_rights_that_its_calls_need(platform):
+    """What the hosts called with their role, by the front's record, against the policy that provision has written."""
+    with urllib.request.urlopen(f"{os.environ['AWS_ENDPOINT_URL']}/_lab/callers") as answer:
+        called = {action_of(name) for name in json.load(answer)["lab-database"]}
+    iam = boto3.client("iam")
+    (name,) = iam.list_role_policies(RoleName="lab-database")["PolicyNames"]
+    rights = allowed(iam.get_role_policy(RoleName="lab-database", PolicyName=name)["PolicyDocument"])
+    assert called - rights == set()
+    assert {"s3:listbucket", "s3:getobject", "s3:putobject"} <= called
+    print(f"rights that no call needed: {', '.join(sorted(rights - called)) or 'none'}")

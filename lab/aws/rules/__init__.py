@@ -59,4 +59,19 @@ def of(service: str, action: str) -> list[Rule]:
 
 _INDEX: dict[tuple[str, str], list[Rule]] = {}
 
-from lab.aws.rules import cloudtrail, cloudwatch, dynamodb, ec2, iam, model, network, route53, s3, ssm, volumes, wafv2  # noqa: E402, F401 (they fill the table)
+# They fill the table.
+from lab.aws.rules import (  # noqa: E402, F401  # noqa: E402, F401
+    cloudtrail,
+    cloudwatch,
+    dynamodb,
+    ec2,
+    edge,
+    iam,
+    model,
+    network,
+    route53,
+    s3,
+    ssm,
+    volumes,
+    wafv2,
+)

@@ -2,6 +2,8 @@ module lab.internal/versitygw
 
 go 1.26
 
+toolchain go1.26.8
+
 tool github.com/versity/versitygw/cmd/versitygw
 
 require (

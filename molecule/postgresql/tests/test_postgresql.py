@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
 import time
+from pathlib import Path
 
 import boto3
 import pytest
 
+ROLES = Path(__file__).resolve().parents[3] / "roles"
 CA = "/etc/patroni/tls/ca.crt"
 REST = f"curl -s --max-time 5 --cacert {CA}"
 CLIENT_CERTIFICATE = "--cert /etc/patroni/tls/postgresql.crt --key /etc/patroni/tls/postgresql.key"
-SECRETS = ["superuser_password", "replication_password", "rewind_password", "pooler_password", "users/orders"]
+SECRETS = [
+    *(f"{name}_password" for name in ("superuser", "replication", "rewind", "pooler", "exporter")),
+    *("users/orders", "logins/trades/a", "logins/trades/b", "logins/trades/current"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +69,7 @@ def client(host, query, address, port=6432, password="", **options):
         return host.run("env PGPASSWORD=%s psql -XAtq -d %s -c %s", password, conninfo, query)
 
 
-@pytest.mark.parametrize("unit", ["patroni", "pgbouncer"])
+@pytest.mark.parametrize("unit", ["patroni", "pgbouncer", "postgresql-fence"])
 def test_runs_and_starts_at_boot(host, unit):
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
@@ -165,6 +171,84 @@ def test_health_checks_tell_leader_from_replica(host, cluster, leader):
         assert (primary, replica) == (("200", "503") if name == leader else ("503", "200"))
 
 
+def test_a_replica_that_lags_leaves_the_read_only_port(host, cluster, leader, own, secrets):
+    if own != sorted(name for name in cluster if name != leader)[0]:
+        pytest.skip("one replica shows it")
+
+    def answer(limit):
+        with host.sudo():
+            return host.check_output(
+                f"{REST} -o /dev/null -w %{{http_code}} 'https://localhost:8008/replica?lag={limit}'"
+            )
+
+    def replay(signal):
+        with host.sudo():
+            host.check_output(f"pkill --signal {signal} -f '^postgres: .*startup recovering'")
+
+    # Patroni ends a pause that PostgreSQL was asked for; what is received is not replayed while this process stands.
+    replay("STOP")
+    try:
+        wal = "SELECT length(pg_logical_emit_message(true, 'lag', repeat('x', 3000000))::text) > 0"
+        made = client(host, wal, cluster[leader]["host"], 5432, secrets["users/orders"])
+        assert made.stdout.strip() == "t", made.stderr
+        # Patroni compares with the leader's position of its last round.
+        for _ in range(30):
+            if answer("1MB") == "503":
+                break
+            time.sleep(0.5)
+        assert (answer("1MB"), answer("16MB")) == ("503", "200")
+    finally:
+        replay("CONT")
+    for _ in range(30):
+        if answer("1MB") == "200":
+            return
+        time.sleep(0.5)
+    pytest.fail("the replica did not come back")
+
+
+@pytest.mark.parametrize(
+    ("port", "word"), [(9187, "pg_up 1"), (9127, "pgbouncer_up 1"), (2381, "etcd_server_has_leader 1")]
+)
+def test_metrics_are_for_holders_of_a_certificate(host, cluster, own, port, word):
+    url = f"https://{cluster[own]['host']}:{port}/metrics"
+    with host.sudo():
+        assert word in host.check_output(f"{REST} {CLIENT_CERTIFICATE} {url}").splitlines()
+        assert host.run(f"{REST} {url}").rc != 0
+        assert host.run(f"curl -s --max-time 5 {url.replace('https', 'http')}").stdout.find(word) == -1
+
+
+def test_the_exporter_may_only_monitor(host):
+    rights = "SELECT rolsuper, rolcreatedb, rolreplication, rolpassword IS NULL"
+    rights += ", pg_has_role('prometheus', 'pg_monitor', 'USAGE')"
+    assert sql(host, rights + " FROM pg_authid WHERE rolname = 'prometheus'") == ["f|f|f|t|t"]
+    units = [f"prometheus-{name}-exporter" for name in ("postgres", "pgbouncer")]
+    assert [host.check_output(f"systemctl show --value -p User {unit}") for unit in units] == ["prometheus"] * 2
+
+
+def test_the_alerts_find_their_metrics(host, cluster, leader, own):
+    """All that the rules of both roles read; what the exporter of a host says of backups has a test of its own."""
+    if own != leader:
+        pytest.skip("the leader shows it")
+    rules = "".join((ROLES / role / "files" / "alerts.yml").read_text() for role in ("postgresql", "etcd"))
+    wanted = set(re.findall(r"\b((?:patroni|pg|pgbouncer|etcd|platform)_[a-z0-9_]+)", rules))
+    shown = ""
+    with host.sudo():
+        for port in (8008, 9187, 9127, 2381):
+            shown += host.check_output(f"{REST} {CLIENT_CERTIFICATE} https://{cluster[own]['host']}:{port}/metrics")
+        shown += host.check_output("cat /var/lib/prometheus/node-exporter/*.prom")
+    assert {name for name in wanted if f"\n{name}" not in shown} == set()
+
+
+def test_an_owner_has_two_logins_that_act_as_it(host, cluster, own, secrets):
+    address = cluster[own]["host"]
+    for letter in "ab":
+        for port in (5432, 6432):
+            options = {"user": f"trades_{letter}", "dbname": "trades", "password": secrets[f"logins/trades/{letter}"]}
+            answer = client(host, "SELECT session_user || current_user", address, port, **options)
+            assert answer.stdout.strip() == f"trades_{letter}trades", answer.stderr
+    assert client(host, "SELECT 1", address, 5432, "x", user="trades", dbname="trades").rc != 0
+
+
 def test_described_objects_are_there(host):
     assert sql(host, "SELECT extname FROM pg_extension WHERE extname = 'pg_stat_statements'", "orders")
     owner = "SELECT pg_get_userbyid(datdba), has_database_privilege('reporting', 'orders', 'CONNECT') FROM pg_database"
@@ -201,7 +285,8 @@ def test_secrets_are_private(host, secrets):
             assert (host.file(path).user, host.file(path).group, host.file(path).mode) == ("root", "postgres", 0o640)
         assert host.file("/etc/patroni/tls/postgresql.key").mode == 0o600
         shown = host.check_output("ps -eo args") + host.check_output("journalctl --no-pager -u patroni -u pgbouncer")
-    assert not [name for name, value in secrets.items() if value in shown]
+    # Which login is current is no secret.
+    assert not [name for name, value in secrets.items() if value in shown and not name.endswith("/current")]
 
 
 def test_data_lies_on_the_volume_and_the_unit_needs_it(host):

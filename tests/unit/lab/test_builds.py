@@ -1,6 +1,8 @@
 """Archives that the lab builds: the same bytes for the same content, in place only when they are whole."""
 
 import hashlib
+import re
+import subprocess
 import tarfile
 
 import pytest
@@ -71,8 +73,32 @@ def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
     assert not target.file.exists()
 
 
-def test_every_build_names_its_modules():
-    for entry in builds.buildable(mirror.ARTIFACT_LIST):
+def go_builds():
+    return [entry for entry in builds.buildable(mirror.ARTIFACT_LIST) if entry["build"]["kind"] == "go"]
+
+
+def test_every_go_build_names_its_modules_and_its_toolchain():
+    for entry in go_builds():
         directory = builds.HERE / entry["build"]["directory"]
-        assert (directory / "go.mod").is_file()
         assert (directory / "go.sum").is_file()
+        assert re.fullmatch(r"go1\.\d+\.\d+", builds.toolchain(directory))
+
+
+def test_a_build_takes_exactly_the_toolchain_of_its_module(tmp_path, monkeypatch):
+    calls = []
+
+    def run(line, **options):
+        calls.append(options["env"])
+        return subprocess.CompletedProcess(line, 0)
+
+    monkeypatch.setattr(builds.subprocess, "run", run)
+    monkeypatch.setattr(builds.shutil, "which", lambda *_arguments, **_options: "/usr/bin/go")
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n\ntoolchain go1.26.8\n")
+    builds.go_command(tmp_path, "example.com/tool", "", tmp_path / "tool")
+    assert [environment["GOTOOLCHAIN"] for environment in calls] == ["go1.26.8"]
+
+
+def test_a_module_without_a_toolchain_is_refused(tmp_path):
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n")
+    with pytest.raises(builds.BuildError, match=r"go\.mod names no toolchain"):
+        builds.toolchain(tmp_path)

@@ -142,6 +142,19 @@ def test_redis_is_served_by_the_server_that_says_it_is_the_primary(render):
     assert "not to be shown" not in text
 
 
+def test_rabbitmq_is_served_by_every_member_that_answers_a_handshake(render):
+    text = render(platform_tiers=[{"name": "queue", "components": ["rabbitmq"], "count": 3}, TIERS[1]])
+    assert "    bind *:5671 tcp-ut 30s" in section(text, "frontend rabbitmq")
+    lines = section(text, "backend rabbitmq")
+    assert "    balance leastconn" in lines
+    servers = [line for line in lines if line.startswith("    server ")]
+    assert [line.split()[1:3] for line in servers] == [
+        [f"queue-{n}", f"queue-{n}.lab.internal:5671"] for n in (1, 2, 3)
+    ]
+    assert all(" check-ssl check-sni queue-" in line and " verify required " in line for line in servers)
+    assert all(" on-marked-down shutdown-sessions" in line and " backup" not in line for line in servers)
+
+
 def test_files_are_written_at_the_primary_and_read_from_whoever_is_there(render):
     text = render(platform_tiers=[FILES, TIERS[1]])
     for name, port in (("files", 7070), ("assets", 7080)):

@@ -138,3 +138,19 @@ def test_metrics(tool):
         'postgresql_restore_check_rows{member="database-3"} 9',
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, True), (50, False)])
+def test_a_backup_that_succeeded_is_told(tool, settings, monkeypatch, code, told):
+    lines = []
+
+    def run(line, **_more):
+        lines.append(line)
+        return types.SimpleNamespace(returncode=code if line[0] == "pgbackrest" else 1)
+
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    monkeypatch.setattr(tool.os.path, "exists", lambda path: path == tool.METRIC)
+    monkeypatch.setattr(tool, "information", lambda settings: {"backup": []})
+    monkeypatch.setattr(tool, "status", lambda settings: None)
+    tool.backup(settings, "full", scheduled=True)
+    assert ([tool.METRIC, "BackupSucceeded", "1", "backup=postgresql"] in lines) is told

@@ -1,4 +1,4 @@
-"""Bad input of roles etcd, postgresql, redis and file_storage: one plain sentence each, before any host is asked."""
+"""Bad input of the roles below: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
@@ -12,28 +12,42 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis", "file_storage")
-MEMBERS = ("etcd_members", "postgresql_members", "redis_members", "file_storage_members")
+ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq", "file_storage")
+MEMBERS = tuple(f"{role}_members" for role in ROLES)
 GOOD = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
     "platform_region": "eu-west-1",
     "platform_network": {"cidr": "10.20.0.0/16"},
     "platform_secrets": {
-        **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler")},
+        **{f"postgresql/{name}_password": "x" for name in ("superuser", "replication", "rewind", "pooler", "exporter")},
+        **{f"rabbitmq/{name}": "x" * 16 for name in ("admin_password", "erlang_cookie")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
+        **{f"kafka/{name}": "x" * 32 for name in ("cluster_seed", "broker_password", "admin_password")},
         "file_storage/root_secret": "x" * 40,
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
     "postgresql_etcd_members": SLOTS,
     "redis_members": SLOTS,
+    "rabbitmq_members": SLOTS,
+    "kafka_members": SLOTS,
+    "kafka_sha256": {"4.3.1": "a" * 64},
+    "platform_zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
     "file_storage_members": SLOTS,
     "file_storage_sha256": "0" * 64,
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
 }
+DATABASE_TIER = [
+    {
+        "name": "database",
+        "components": ["etcd", "postgresql"],
+        "count": 3,
+        "volumes": [{"name": "postgresql", "size": 4, "type": "gp3", "mount": "/var/lib/postgresql"}],
+    }
+]
 BAD = {
     "even-quorum": ("etcd", {"etcd_members": [*SLOTS, "database-4"]}, "etcd_members has 4 members"),
     "single-member": ("etcd", {"etcd_members": ["database-1"]}, "give 3 or 5"),
@@ -75,6 +89,40 @@ BAD = {
         {"postgresql_backup": {"retention_full": 0}},
         "retention_full is 0, which would remove the last full backup",
     ),
+    "foreign-bucket": (
+        "postgresql",
+        {
+            "platform_buckets": [{"name": "own-backup", "purpose": "backup"}],
+            "postgresql_backup": {"bucket": "someone-elses"},
+        },
+        "is someone-elses, which platform_buckets does not describe with purpose backup (own-backup)",
+    ),
+    "small-volume": (
+        "postgresql",
+        {"postgresql_parameters": {"max_wal_size": "2GB"}, "platform_tiers": DATABASE_TIER},
+        "The volume with postgresql_directory has 4096 MiB, and half of it must hold max_wal_size 2GB",
+    ),
+    "endless-slots": (
+        "postgresql",
+        {"postgresql_parameters": {"max_slot_wal_keep_size": -1}, "platform_tiers": DATABASE_TIER},
+        "the slot of a lost standby would keep WAL without a limit",
+    ),
+    "connections": (
+        "postgresql",
+        {"postgresql_max_connections": 20000},
+        "postgresql_max_connections 20000 with work_mem needs up to 2500 MiB",
+    ),
+    "large-work-mem": ("postgresql", {"postgresql_parameters": {"work_mem": "16MB"}}, "needs up to 6464 MiB"),
+    "last-standby": (
+        "postgresql",
+        {"postgresql_members": ["database-1"], "platform_remove": ["database-2"]},
+        "postgresql_members has 1 member",
+    ),
+    "login-of-owner": (
+        "postgresql",
+        {"postgresql_logins": [{"owner": "orders"}], "postgresql_roles": [{"name": "orders_a"}]},
+        "postgresql_logins makes the roles orders_a",
+    ),
     "backup-option": (
         "postgresql",
         {"postgresql_backup": {"options": {"repo1-cipher-type": "none"}}},
@@ -104,6 +152,104 @@ BAD = {
         "redis",
         {"redis_users": [{"name": "web", "password": "p" * 16}, {"name": "web", "password": "q" * 16}]},
         "redis_users names a user twice",
+    ),
+    "even-queues": ("rabbitmq", {"rabbitmq_members": [*SLOTS, "database-4"]}, "rabbitmq_members has 4 members"),
+    "disk-below-memory": (
+        "rabbitmq",
+        {"rabbitmq_disk_free_limit_mib": 50},
+        "rabbitmq_disk_free_limit_mib is 50, below the memory watermark of 1228 MiB",
+    ),
+    "too-much-watermark": (
+        "rabbitmq",
+        {"rabbitmq_memory_watermark_mib": 1900},
+        "on a host of 2048 MiB; give 128 to 1433",
+    ),
+    "small-queue-volume": (
+        "rabbitmq",
+        {
+            "platform_tiers": [
+                {
+                    "name": "database",
+                    "components": ["rabbitmq"],
+                    "count": 3,
+                    "volumes": [{"name": "rabbitmq", "size": 2, "mount": "/var/lib/rabbitmq"}],
+                }
+            ]
+        },
+        "rabbitmq_disk_free_limit_mib is 1228, more than half of the volume at /var/lib/rabbitmq (2 GiB)",
+    ),
+    "mirrored": (
+        "rabbitmq",
+        {
+            "rabbitmq_vhosts": [
+                {"name": "t", "policies": [{"name": "ha", "pattern": ".*", "definition": {"ha-mode": "all"}}]}
+            ]
+        },
+        "The policy ha mirrors classic queues (ha-mode)",
+    ),
+    "plain-listener": (
+        "rabbitmq",
+        {"rabbitmq_config": {"listeners.tcp.default": 5672}},
+        "rabbitmq_config sets listeners.tcp.default",
+    ),
+    "no-delivery-limit": ("rabbitmq", {"rabbitmq_delivery_limit": 0}, "rabbitmq_delivery_limit is 0"),
+    "old-series": ("rabbitmq", {"rabbitmq_version": "3.13.7-1"}, "give a version of the series 4.0 to 4.3"),
+    "guest": ("rabbitmq", {"rabbitmq_users": [{"name": "guest", "password": "p"}]}, "keeps for itself or removes"),
+    "unknown-vhost": (
+        "rabbitmq",
+        {"rabbitmq_users": [{"name": "web", "password": "p", "permissions": [{"vhost": "shop", "read": ".*"}]}]},
+        "permissions on the vhost shop, which rabbitmq_vhosts does not describe",
+    ),
+    "unknown-queue-type": (
+        "rabbitmq",
+        {"rabbitmq_vhosts": [{"name": "t", "queues": [{"name": "q", "type": "mirrored"}]}]},
+        "rabbitmq_vhosts",
+    ),
+    "even-voters": (
+        "kafka",
+        {"kafka_controllers": ["even-voters", "database-2"]},
+        "kafka_controllers has 2 members",
+    ),
+    "unknown-broker": ("kafka", {"kafka_brokers": ["unknown-broker", "database-9"]}, "name database-9, which"),
+    "old-kafka": ("kafka", {"kafka_version": "3.9.1", "kafka_sha256": {"3.9.1": "a" * 64}}, "kafka_version is 3.9.1"),
+    "no-checksum": ("kafka", {"kafka_version": "4.3.2"}, "kafka_sha256 has no SHA-256 of version 4.3.2"),
+    "min-isr": ("kafka", {"kafka_min_insync_replicas": 3}, "give at most 2"),
+    "topic-min-isr": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3, "min_insync_replicas": 3}]},
+        "kafka_topics gives orders a min_insync_replicas that is not below its replication_factor",
+    ),
+    "factor-above-brokers": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3, "replication_factor": 4}]},
+        "kafka_topics gives orders more replicas than there are brokers (3)",
+    ),
+    "factor-above-zones": (
+        "kafka",
+        {"kafka_replication_factor": 3, "platform_zones": ["eu-west-1a", "eu-west-1b"]},
+        "kafka_replication_factor is 3, but there are 3 brokers in 2 zones",
+    ),
+    "scram-between-controllers": (
+        "kafka",
+        {"kafka_config": {"listener.name.controllers.sasl.enabled.mechanisms": "SCRAM-SHA-512"}},
+        "Kafka has no SCRAM between controllers",
+    ),
+    "listeners-in-config": (
+        "kafka",
+        {"kafka_config": {"listeners": "PLAINTEXT://:9092"}},
+        "kafka_config sets listeners",
+    ),
+    "user-of-the-role": ("kafka", {"kafka_users": [{"name": "admin", "password": "p"}]}, "keeps for itself"),
+    "rights-of-nobody": (
+        "kafka",
+        {"kafka_acls": [{"user": "web", "resource": "topic", "name": "orders", "operations": ["read"]}]},
+        "whom kafka_users does not describe",
+    ),
+    "heap-above-memory": ("kafka", {"kafka_heap_mib": 1800}, "but the host has 2048 MiB"),
+    "removed-and-described": (
+        "kafka",
+        {"kafka_topics": [{"name": "orders", "partitions": 3}], "kafka_remove_topics": ["orders"]},
+        "name it in one of them",
     ),
     "redis-no-bucket": (
         "redis",

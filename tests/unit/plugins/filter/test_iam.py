@@ -33,3 +33,19 @@ def test_rights_are_the_known_ones_unless_given():
     reader, admin = people(statements={"reader": []}, managed={"admin": ["x"]}, session=7200)["roles"]
     assert reader["inline_policies"] == {} and admin["managed_policies"] == ["x"]
     assert {reader["max_session_duration"], admin["max_session_duration"]} == {7200}
+
+
+def test_a_ready_statement_on_nothing_is_left_out():
+    nothing = {"Effect": "Allow", "Action": "s3:PutBucketTagging", "Resource": []}
+    known = {**KNOWN, "reader": {"description": "Reads", "policies": [nothing, READ]}}
+    made = iam.iam_people(["reader"], "t", "/t-access/", known, TRUST)
+    assert made["roles"][0]["inline_policies"]["own"]["Statement"] == [READ]
+
+
+def test_permission_sets_have_the_rights_of_the_roles():
+    made = iam.iam_permission_sets(["reader", "admin"], "t", KNOWN, {"reader": ["people"]}, session=7200)
+    assert [entry["name"] for entry in made] == ["t-reader", "t-admin"]
+    assert made[0]["inline_policy"]["Statement"] == [READ] and made[0]["groups"] == ["people"]
+    assert made[1]["inline_policy"] is None and made[1]["groups"] == []
+    assert made[1]["managed_policies"] == KNOWN["admin"]["managed_policies"]
+    assert {entry["session_duration"] for entry in made} == {7200}

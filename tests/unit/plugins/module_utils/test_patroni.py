@@ -102,7 +102,14 @@ def test_patch_has_only_what_differs_and_takes_out_unnamed_parameters():
 
 def test_parameters_are_labelled():
     patch = {"postgresql": {"parameters": {"max_connections": 1, "work_mem": "4MB", "shared_buffers": None}}}
-    assert patroni.labels(patch) == {"max_connections": "restart", "shared_buffers": "restart", "work_mem": "reload"}
+    contexts = {"max_connections": "postmaster", "shared_buffers": "postmaster", "work_mem": "user"}
+    catalogue = {name: {"context": context} for name, context in contexts.items()}
+    assert patroni.labels(patch, catalogue) == {
+        "max_connections": "restart",
+        "shared_buffers": "restart",
+        "work_mem": "reload",
+    }
+    assert set(patroni.labels(patch, {}).values()) == {"unknown"}
 
 
 VALUES = st.one_of(st.integers(), st.booleans(), st.text("abc0", max_size=3))

@@ -318,3 +318,68 @@ def test_buckets_keep_old_versions_for_a_while():
     (bucket,) = platform.bucket_settings({"buckets": BUCKETS})
     assert bucket["name"] == "trading-backup"
     assert bucket["lifecycle"][0]["expire_noncurrent_days"] == 30
+
+
+def guarded(edge="alb", **more):
+    given = {**description(), "edge": edge, **more}
+    given["tiers"][1].update(subnet="private", public_address=False)
+    return given
+
+
+def test_behind_a_web_acl_the_public_comes_by_the_load_balancer_alone():
+    groups = platform.security_groups(guarded(edge_port=8443), COMPONENTS)
+    assert [group["name"] for group in groups] == ["trading-database", "trading-edge", "trading-entrance"]
+    entrance = next(group for group in groups if group["name"] == "trading-entrance")
+    assert entrance["tier"] == "" and {(r["from_port"], r["peer"]) for r in entrance["ingress"]} == {
+        (443, "0.0.0.0/0"),
+        (80, "0.0.0.0/0"),
+    }
+    let_in = {(8443, "group:trading-edge"), (8405, "group:trading-edge")}
+    assert {(r["from_port"], r["peer"]) for r in entrance["egress"]} == let_in
+    edge = next(group for group in groups if group["name"] == "trading-edge")
+    assert "0.0.0.0/0" not in {rule["peer"] for rule in edge["ingress"]}
+    from_it = {rule["from_port"] for rule in edge["ingress"] if rule["peer"] == "group:trading-entrance"}
+    assert from_it == {8443, 8405}
+
+
+def test_cloudfront_is_known_by_its_prefix_list():
+    groups = platform.security_groups(guarded("cloudfront"), COMPONENTS)
+    (rule,) = next(group for group in groups if group["name"] == "trading-entrance")["ingress"]
+    assert (rule["from_port"], rule["peer"]) == (443, "prefix:com.amazonaws.global.cloudfront.origin-facing")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"cidr": "10.20.0.0/16", "client_cidrs": ["203.0.113.0/24"]}}, "a way past the web ACL"),
+        ({"zones": ["eu-west-1a"], "tiers": []}, "stands in two zones at least"),
+        ({"edge_port": "443-444"}, "platform_edge_port is '443-444'"),
+    ],
+)
+def test_ways_past_the_web_acl_are_refused(change, words):
+    given = {**guarded(), **change}
+    assert any(words in fault for fault in platform.faults(given, COMPONENTS))
+    assert not any(words in fault for fault in platform.faults({**given, "edge": "direct"}, COMPONENTS))
+
+
+def test_a_public_address_leads_past_the_web_acl():
+    given = {**description(), "edge": "cloudfront"}
+    assert any("public_address leads past the web ACL" in fault for fault in platform.faults(given, COMPONENTS))
+    given = guarded()
+    assert platform.faults(given, COMPONENTS) == []
+    given["tiers"][1]["name"] = "entrance"
+    assert any("is the load balancer's" in fault for fault in platform.faults(given, COMPONENTS))
+
+
+def test_rights_of_a_component_are_narrowed_to_the_platform():
+    right = {"actions": ["cloudwatch:PutMetricData"], "resources": ["*"]}
+    right["conditions"] = {"StringEquals": {"cloudwatch:namespace": "{platform}"}}
+    policy = platform.policies(description(), {"etcd": {"iam": [right]}})["database"]
+    assert policy["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["cloudwatch:PutMetricData"],
+            "Resource": ["*"],
+            "Condition": {"StringEquals": {"cloudwatch:namespace": "trading"}},
+        }
+    ]

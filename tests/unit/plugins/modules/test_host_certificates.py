@@ -119,6 +119,21 @@ def test_first_run_issues_second_does_nothing_in_one_round(rounds, tmp_path):
     assert (again.names, again.files, again.diff) == ([], [], [])
 
 
+def test_the_end_of_a_certificate_is_a_metric_that_no_handler_hears_of(rounds, tmp_path):
+    options = [wanted(tmp_path / "tls")]
+    rounds(options)
+    metrics = str(tmp_path / "metrics")
+    promised = rounds(options, check_mode=True, metrics_directory=metrics)
+    assert not (tmp_path / "metrics").exists()
+    result = rounds(options, metrics_directory=metrics)
+    path = tmp_path / "metrics" / "certificate_server.prom"
+    assert (result.names, result.files) == ([], [str(path)]) == (promised.names, promised.files)
+    line = path.read_text().splitlines()[-1]
+    end = int(x.not_after(leaf(tmp_path / "tls")).timestamp())
+    assert line == f'platform_certificate_not_after_seconds{{name="server",path="{tmp_path}/tls/server.crt"}} {end}'
+    assert rounds(options, metrics_directory=metrics).files == []
+
+
 def test_extensions(rounds, tmp_path):
     rounds([wanted(tmp_path, usages=["client"])])
     certificate = leaf(tmp_path)
