@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import itertools
+import ssl
 import threading
 import time
 import uuid
@@ -14,17 +16,16 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lab import endpoints
-
 ERRORS = (BotoCoreError, ClientError, OSError)
 BUCKET = "reports"
+FILES, ASSETS = 9000, 443
 
 
 def client(domain: str, secret: str, authority: str, region: str):
     """A client of the S3 API through HAProxy; the name in the certificate is verified."""
     return boto3.client(
         "s3",
-        endpoint_url=f"https://files.{domain}:{endpoints.FILES}",
+        endpoint_url=f"https://files.{domain}:{FILES}",
         region_name=region,
         aws_access_key_id="trading",
         aws_secret_access_key=secret,
@@ -33,6 +34,16 @@ def client(domain: str, secret: str, authority: str, region: str):
             s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}
         ),
     )
+
+
+def public_object(host: str, path: str, authority: str) -> tuple[int, str, bytes]:
+    """Status, content type and content of an object of a public bucket, through HAProxy and the cache."""
+    context = ssl.create_default_context(cafile=authority)
+    connection = http.client.HTTPSConnection(host, ASSETS, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Content-Type", ""), answer.read()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Archives that the lab builds: the same bytes for the same content, in place only when they are whole."""
 
 import hashlib
+import http.client
 import re
+import socket
 import subprocess
 import tarfile
+import time
 
 import pytest
 
@@ -71,6 +74,42 @@ def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
     with pytest.raises(mirror.MirrorError, match="no network"):
         mirror.Cache(tmp_path / "locks").get(target)
     assert not target.file.exists()
+
+
+def test_a_client_with_a_short_timeout_gets_what_is_still_being_built(tmp_path, monkeypatch):
+    def slow(_directory, _package, _flags, target):
+        time.sleep(1)
+        target.write_bytes(b"a binary")
+
+    monkeypatch.setattr(builds, "go_command", slow)
+    monkeypatch.setattr(mirror, "WAITING_SECONDS", 0.05)
+    builds.build(ENTRY, tmp_path / "expected" / "tool.tar.gz")
+    content = (tmp_path / "expected" / "tool.tar.gz").read_bytes()
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": hashlib.sha256(content).hexdigest()}}
+    monkeypatch.setattr(mirror, "read_artifacts", lambda: known)
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = sock.getsockname()
+    server = mirror.Server(sock, mirror.Mirror(tmp_path / "debian", tmp_path / "artifacts", {}))
+    try:
+        connection = http.client.HTTPConnection(*address, timeout=0.5)
+        for _request in range(2):
+            connection.request("GET", "/artifacts/tool/1.0/tool.tar.gz")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, content)
+        connection.close()
+    finally:
+        server.close()
+
+
+def test_a_build_holds_up_no_package(tmp_path, monkeypatch):
+    cache = mirror.Cache(tmp_path / "locks")
+    opened = []
+    monkeypatch.setattr(mirror.fcntl, "flock", lambda lock, _how: opened.append(lock.name.rpartition("/")[2]))
+    for build in ({}, ENTRY):
+        with cache._locked(mirror.Target(tmp_path / "file", "", immutable=True, build=build)):
+            pass
+    assert len(opened[0]) == 2
+    assert opened[1].startswith("build-")
 
 
 def go_builds():

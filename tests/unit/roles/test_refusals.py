@@ -281,7 +281,7 @@ BAD = {
     "root-user": ("file_storage", {"file_storage_users": [{"name": "root", "secret": "s" * 16}]}, "keeps for itself"),
     "user-name": ("file_storage", {"file_storage_users": [{"name": "A B", "secret": "s" * 16}]}, "has the name 'A B'"),
     "one-copy": ("file_storage", {"file_storage_members": ["database-1"]}, "a second copy needs 2 or more"),
-    "no-checksum": ("file_storage", {"file_storage_sha256": "latest"}, "64 hexadecimal digits"),
+    "no-checksum-of-files": ("file_storage", {"file_storage_sha256": "latest"}, "64 hexadecimal digits"),
     "own-option": ("file_storage", {"file_storage_config": {"VGW_READ_ONLY": "false"}}, "sets VGW_READ_ONLY"),
     "bound": (
         "file_storage",
