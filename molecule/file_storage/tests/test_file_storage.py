@@ -82,6 +82,12 @@ try:
 except s3.exceptions.NoSuchKey:
     print('[]')
 """
+MANY = """
+for number in range(20):
+    s3.put_object(Bucket='reports', Key='many', Body=b'x' * 128000)
+    s3.get_object(Bucket='reports', Key='many')['Body'].read()
+s3.delete_object(Bucket='reports', Key='many')
+"""
 LARGE = """
 import os, io
 from boto3.s3.transfer import TransferConfig
@@ -127,6 +133,13 @@ def test_an_object_comes_back_whole_and_reaches_every_member(host, settings):
                 break
             time.sleep(0.5)
         assert answer == wanted
+
+
+def test_an_upload_leaves_nothing_for_the_next_request(host, settings):
+    # What is left of an upload in chunks would be read as the next request, so each has a connection of its own.
+    ask = f"curl -s -o /dev/null -D - --cacert {BASE}/tls/ca.crt https://{settings['members'][settings['name']]}:7070"
+    assert "connection: close" in host.check_output(ask + "/reports/x").lower()
+    s3(host, settings, MANY)
 
 
 def test_large_objects_and_listings(host, settings):
