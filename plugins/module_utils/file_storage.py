@@ -101,7 +101,7 @@ def read_disk(directory):
     return {
         "identity": load(os.path.join(directory, "identity.json")),
         "holds_data": bool(buckets),
-        "copy": load(os.path.join(directory, "state", "copy.json")),
+        "last_copy": load(os.path.join(directory, "state", "copy.json")),
     }
 
 
@@ -142,7 +142,7 @@ def missing(view, name, bound, now=None):
             return f"The {what} of {name} does not answer as the {view['role']}: {status}."
     if view["role"] == "primary":
         return ""
-    copy = view["copy"]
+    copy = view["last_copy"]
     if copy.get("epoch") != view["epoch"]:
         return f"{name} has not copied from the primary yet; look at journalctl -u file-storage-copy."
     behind = (time.time() if now is None else now) - copy["started"]

@@ -94,7 +94,7 @@ holds_data:
   description: The volume holds buckets.
   returned: always
   type: bool
-copy:
+last_copy:
   description: The last complete copy, with the seconds since 1970 at which it C(started) and C(finished).
   returned: always
   type: dict

@@ -70,7 +70,11 @@ def test_plan_takes_rights_away():
 def test_role_and_disk_are_read(tmp_path):
     (tmp_path / "data" / "reports").mkdir(parents=True)
     (tmp_path / "identity.json").write_text('{"member": "files-1"}')
-    assert file_storage.read_disk(str(tmp_path)) == {"identity": {"member": "files-1"}, "holds_data": True, "copy": {}}
+    assert file_storage.read_disk(str(tmp_path)) == {
+        "identity": {"member": "files-1"},
+        "holds_data": True,
+        "last_copy": {},
+    }
     role = tmp_path / "role.env"
     assert file_storage.read_role(str(role)) == {"role": "", "epoch": 0}
     role.write_text("VGW_READ_ONLY=true\nVGW_HEALTH=/standby\nFILE_STORAGE_EPOCH=7\n")
@@ -78,7 +82,12 @@ def test_role_and_disk_are_read(tmp_path):
 
 
 def view(role="standby", epoch=7, started=1000, copied=7, status=200):
-    return {"role": role, "epoch": epoch, "copy": {"epoch": copied, "started": started}, "status": {"gateway": status}}
+    return {
+        "role": role,
+        "epoch": epoch,
+        "last_copy": {"epoch": copied, "started": started},
+        "status": {"gateway": status},
+    }
 
 
 @pytest.mark.parametrize(
