@@ -303,7 +303,7 @@ PLAIN = [
     ("ec2", "describe_capacity_reservations", {}, "InvalidAction"),
     ("iam", "simulate_custom_policy", {"PolicyInputList": ["{}"], "ActionNames": ["a:b"]}, "InvalidAction"),
     ("ssm", "get_inventory", {}, "UnknownOperationException"),
-    ("route53", "list_cidr_collections", {}, "InvalidAction"),
+    ("route53", "list_traffic_policies", {}, "InvalidAction"),
     ("iam", "create_role", {"RoleName": "a b", "AssumeRolePolicyDocument": "{}"}, "ValidationError"),
     ("iam", "create_role", {"RoleName": "r" * 65, "AssumeRolePolicyDocument": "{}"}, "ValidationError"),
     ("iam", "create_role", {"RoleName": "r", "AssumeRolePolicyDocument": "nonsense"}, "MalformedPolicyDocument"),
