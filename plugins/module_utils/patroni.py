@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import json
-import ssl
 import urllib.error
 import urllib.request
 
-from ansible_collections.selfhosted.ec2.plugins.module_utils import postgresql_settings
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, postgresql_settings
 
 #: Parameters that a standby needs at least as large as its leader: when they shrink, the leader must restart first.
 STANDBY_PARAMETERS = frozenset(
@@ -42,8 +41,7 @@ class Client:
     """
 
     def __init__(self, ca, cert, key):
-        context = ssl.create_default_context(cafile=ca)
-        context.load_cert_chain(cert, key)
+        context = cluster_client.tls_context(ca, cert, key)
         # Without proxies: a member is never behind one.
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)

@@ -16,10 +16,8 @@ description:
   - A key pair with another key is replaced; instances that exist keep the key they were launched with.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.change
 attributes:
-  check_mode:
-    description: Reads, and tells whether a run would change something.
-    support: full
   diff_mode:
     description: Shows the public key before and after.
     support: full

@@ -15,10 +15,8 @@ description:
   - Makes the on-demand table whose only key is the text C(name), and waits until it is active, or removes it.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.change
 attributes:
-  check_mode:
-    description: Reads, and tells whether a run would change something.
-    support: full
   diff_mode:
     description: Shows the table's name before and after.
     support: full
