@@ -90,12 +90,7 @@ def main():
         "tags": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    aws.require_boto(module)
-    try:
-        outcome = manage(module.params, aws.Aws(module.params).client("ec2"), module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+    aws.run(module, lambda connection: manage(module.params, connection.client("ec2"), module.check_mode))
 
 
 if __name__ == "__main__":
