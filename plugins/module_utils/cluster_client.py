@@ -75,6 +75,21 @@ def read_identity(path):
         return json.load(handle)
 
 
+def unwell(product, unhealthy, name, require):
+    """Return that members are not well that C(redundant) or C(complete) counts on, as a sentence, or an empty text.
+
+    :arg unhealthy: dict of member to the reason.
+    :arg name: this host's member, the one that C(redundant) can do without.
+    """
+    others = {member: reason for member, reason in unhealthy.items() if member != name}
+    blamed = {"redundant": others, "complete": unhealthy}.get(require)
+    if not blamed:
+        return ""
+    reasons = "; ".join(f"{member}: {reason}" for member, reason in blamed.items())
+    so = f", so {name} must not be stopped" if require == "redundant" else ""
+    return f"{product} has members that are not well{so} ({reasons})."
+
+
 def wait_until(read, missing, seconds, pause=1):
     """Read until nothing is missing or the time is over; return the last answer and what is missing.
 

@@ -335,10 +335,9 @@ def missing(cluster, name, require):
         unhealthy.update((member, reason or "it does not vote") for member, reason in cluster["joining"].items())
     elif name in cluster["joining"] and cluster["joining"][name]:
         unhealthy.setdefault(name, cluster["joining"][name])
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    if require == "complete" and unhealthy or require == "redundant" and others:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in (others or unhealthy).items())
-        return f"Kafka has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("Kafka", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         return f"The controllers of Kafka have no leader ({cluster['quorum_error']})."
     if cluster["offline"]:

@@ -141,15 +141,11 @@ def missing(cluster, name, require, synchronous):
     if require == "nothing":
         return ""
     reason = cluster["unhealthy"].get(name)
-    others = {member: text for member, text in cluster["unhealthy"].items() if member != name}
     if require in ("redundant", "complete") and cluster["paused"]:
         return "Patroni is paused, so no member would take over; run patronictl resume on a member first."
-    if require == "complete" and cluster["unhealthy"]:
-        text = "; ".join(f"{member}: {why}" for member, why in cluster["unhealthy"].items())
-        return f"PostgreSQL has members that are not well ({text})."
-    if require == "redundant" and others:
-        text = "; ".join(f"{member}: {why}" for member, why in others.items())
-        return f"PostgreSQL has members that are not well, so {name} must not be stopped ({text})."
+    sentence = cluster_client.unwell("PostgreSQL", cluster["unhealthy"], name, require)
+    if sentence:
+        return sentence
     if require == "healthy" and reason:
         return f"PostgreSQL member {name} is not well: {reason}."
     if len(cluster["leaders"]) != 1:

@@ -262,11 +262,9 @@ def missing(cluster, name, require):
     if require == "nothing":
         return ""
     unhealthy = cluster["unhealthy"]
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    blamed = {"complete": unhealthy, "redundant": others}.get(require, {})
-    if blamed:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in blamed.items())
-        return f"RabbitMQ has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("RabbitMQ", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         return f"No majority of RabbitMQ's members runs together ({_all_reasons(unhealthy)})."
     if require == "healthy" and name in unhealthy:

@@ -307,10 +307,9 @@ def missing(cluster, name, require):
     if require == "nothing":
         return ""
     unhealthy = cluster["unhealthy"]
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    if require == "complete" and unhealthy or require == "redundant" and others:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in (others or unhealthy).items())
-        return f"Redis has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("Redis", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         well = ", ".join(cluster["healthy"]) or "none"
         return f"No majority of the Sentinels agrees on a primary of Redis; well are {well}."
