@@ -191,13 +191,18 @@ def tag_options():
     return {"tags": {"type": "dict", "default": {}}, "purge_tags": {"type": "bool", "default": True}}
 
 
+def require_boto(module):
+    """End I(module) with one sentence when boto3 is not installed."""
+    if BOTO_ERROR:
+        module.fail_json(msg=missing_required_lib("boto3 and botocore"), exception=BOTO_ERROR)
+
+
 def run(module, manage):
     """Call I(manage)(connection), and end I(module) with its result or with the sentence of an AwsError.
 
     With C(debug_botocore_endpoint_logs) the result has C(resource_actions) as amazon.aws's modules do.
     """
-    if BOTO_ERROR:
-        module.fail_json(msg=missing_required_lib("boto3 and botocore"), exception=BOTO_ERROR)
+    require_boto(module)
     connection = Aws(module.params)
     more = {}
     try:
