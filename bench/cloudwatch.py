@@ -6,23 +6,14 @@ API calls, and how many times faster ours is. Theirs sets no tags, ours sets and
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+import playbook_run
+from playbook_run import Front, Run
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / ".cache")]
-
-from tests.integration.front_client import Front  # noqa: E402 (needs the path)
-
-PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 MAX_UNCHANGED_CALLS = 3
 SNS = "arn:aws:sns:eu-west-1:123456789012:oncall"
 
@@ -64,39 +55,18 @@ def theirs(prefix: str, count: int) -> dict[str, Any]:
     }
 
 
-def measure(front: Front, directory: Path, task: dict[str, Any], changed: bool) -> tuple[float, int]:
-    """Run one task as a playbook; return seconds and API calls. Ends the program when it did other than expected."""
-    play = {
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
-        "tasks": [task],
-    }
-    path = directory / "bench.yml"
-    path.write_text(yaml.safe_dump([play]))
-    front.forget_calls()
-    started = time.monotonic()
-    environment = {**front.environment, "ANSIBLE_LOCALHOST_WARNING": "0"}
-    done = subprocess.run(
-        [str(PLAYBOOK), "-i", "localhost,", str(path)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seconds = time.monotonic() - started
-    if done.returncode or ("changed=0 " not in done.stdout) != changed:
-        raise SystemExit(f"The run did not end as it should:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
-    return seconds, sum(front.calls().values())
+def measure(front: Front, directory: Path, task: dict[str, Any], changed: bool) -> Run:
+    """Run one task as a playbook. Ends the program when it did other than expected."""
+    run = playbook_run.measure(front, directory, playbook_run.play(task))
+    if bool(run.changed) != changed:
+        raise SystemExit(f"{run.changed} tasks changed something, which was {'' if changed else 'not '}expected.")
+    return run
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = playbook_run.parser(__doc__)
     parser.add_argument("--alarms", type=int, default=50)
-    parser.add_argument("--latency", type=int, nargs="+", default=[0, 150], help="milliseconds of each call")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     figures = []
@@ -115,24 +85,28 @@ def main() -> None:
         raise SystemExit(f"Unchanged alarms cost {worst} calls; at most {MAX_UNCHANGED_CALLS}.")
 
 
+def shown(run: Run) -> str:
+    return f"{run.seconds:>7.2f} s {run.calls:>4} calls"
+
+
 def compare(front: Front, directory: Path, count: int, latency: int) -> list[dict[str, Any]]:
     """Measure both, new and unchanged, print a line for each and return our figures with the ratios."""
     figures = []
     for state, changed in (("new", True), ("unchanged", False)):
-        our_seconds, our_calls = measure(front, directory, ours(f"ours-{latency}-", count), changed)
+        our = measure(front, directory, ours(f"ours-{latency}-", count), changed)
         label = f"{count} alarms {state:<9} {latency:>4} ms"
-        print(f"{label}  selfhosted.ec2.cloudwatch_alarms    {our_seconds:>7.2f} s {our_calls:>4} calls", flush=True)
-        seconds, calls = measure(front, directory, theirs(f"theirs-{latency}-", count), changed)
-        times = f"{seconds / our_seconds:.1f} times our seconds, {calls / our_calls:.0f} times our calls"
-        print(f"{label}  amazon.aws.cloudwatch_metric_alarm  {seconds:>7.2f} s {calls:>4} calls  {times}", flush=True)
+        print(f"{label}  selfhosted.ec2.cloudwatch_alarms    {shown(our)}", flush=True)
+        their = measure(front, directory, theirs(f"theirs-{latency}-", count), changed)
+        times = f"{their.seconds / our.seconds:.1f} times our seconds, {their.calls / our.calls:.0f} times our calls"
+        print(f"{label}  amazon.aws.cloudwatch_metric_alarm  {shown(their)}  {times}", flush=True)
         figures.append(
             {
                 "state": state,
                 "latency_ms": latency,
-                "seconds": round(our_seconds, 2),
-                "calls": our_calls,
-                "their_seconds": round(seconds, 2),
-                "their_calls": calls,
+                "seconds": round(our.seconds, 2),
+                "calls": our.calls,
+                "their_seconds": round(their.seconds, 2),
+                "their_calls": their.calls,
             }
         )
     return figures

@@ -7,13 +7,12 @@ anchors take one task item for each thing, since their modules take one. Prints 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from route53 import HEADER, Front, Run, measure, play, ratios
+from playbook_run import HEADER, Front, Run, measure, parser, play, print_row
 
 PATH = "/bench/"
 UNCHANGED_CALLS = 2
@@ -78,7 +77,7 @@ def theirs(names: list[str]) -> list[dict[str, Any]]:
     profile = {"name": "{{ item.name }}", "path": PATH, "role": "{{ item.name }}"}
     modules = [("managed_policy", policy), ("role", role), ("policy", inline), ("instance_profile", profile)]
     tasks = [{"name": name, f"amazon.aws.iam_{name}": options, "loop": items} for name, options in modules]
-    return [{**play({})[0], "tasks": tasks}]
+    return play(*tasks)
 
 
 def compare(folder: Path, names: list[str], latency: int, anchor: bool) -> bool:
@@ -93,31 +92,26 @@ def compare(folder: Path, names: list[str], latency: int, anchor: bool) -> bool:
             front.close()
     reached = True
     for state in ("new", "unchanged"):
-        run = results["ours"][state]
-        ratio = ""
-        if anchor:
-            other = results["amazon.aws"][state]
-            ratio = f"{other.columns()} {ratios(run, other)}"
-            reached = reached and (other.seconds / run.seconds >= TIMES_FASTER or state == "new")
-        print(f"{latency:7d} {state:10} {run.columns()} {ratio}", flush=True)
-        reached = reached and run.changed == (state == "new")
+        run, other = (results[name][state] if name in results else None for name in ("ours", "amazon.aws"))
+        print_row(latency, state, run, other)
+        reached = reached and (other is None or state == "new" or other.seconds / run.seconds >= TIMES_FASTER)
+        reached = reached and bool(run.changed) == (state == "new")
     return reached and results["ours"]["unchanged"].calls <= UNCHANGED_CALLS
 
 
 def main() -> int:
     """Run the comparison without and with latency."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--roles", type=int, default=10)
-    parser.add_argument("--latency", type=int, nargs="+", default=[0, 150], help="milliseconds of each call")
-    parser.add_argument("--ours-only", action="store_true")
-    arguments = parser.parse_args()
-    names = [f"bench-{number}" for number in range(arguments.roles)]
-    print(f"{arguments.roles} roles")
+    options = parser(__doc__)
+    options.add_argument("--roles", type=int, default=10)
+    options.add_argument("--ours-only", action="store_true")
+    wanted = options.parse_args()
+    names = [f"bench-{number}" for number in range(wanted.roles)]
+    print(f"{wanted.roles} roles")
     print(HEADER.format("amazon.aws.iam_*"))
     reached = True
     with tempfile.TemporaryDirectory() as folder:
-        for latency in arguments.latency:
-            reached &= compare(Path(folder), names, latency, not arguments.ours_only)
+        for latency in wanted.latency:
+            reached &= compare(Path(folder), names, latency, not wanted.ours_only)
     verdict = "yes" if reached else "NO"
     print(f"unchanged at most {UNCHANGED_CALLS} calls, at least {TIMES_FASTER} times faster: {verdict}")
     return 0 if reached else 1

@@ -10,20 +10,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import re
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / ".cache")]
+import playbook_run
+from playbook_run import ROOT, Front
 
 REGION = "eu-west-1"
 LATENCY_MS = 150
@@ -100,8 +93,6 @@ class Measure:
     """A front of its own, and runs of playbooks against it."""
 
     def __init__(self, directory: Path):
-        from tests.integration.front_client import Front
-
         self.directory, self.front = directory, Front(directory / "front")
         ec2, self.elb = self.front.client("ec2"), self.front.client("elbv2")
         vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
@@ -115,28 +106,14 @@ class Measure:
         answer = self.elb.create_load_balancer(Name=name, Subnets=subnets, Scheme="internal")
         return str(answer["LoadBalancers"][0]["LoadBalancerArn"])
 
-    def run(self, name: str, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    def run(self, tasks: list[dict[str, Any]]) -> dict[str, Any]:
         """Run the tasks once: calls, seconds, CPU seconds and how many tasks changed something."""
-        path = self.directory / f"{name}.yml"
-        play = {"name": name, "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks,
-                "vars": {"ansible_python_interpreter": sys.executable}}  # fmt: skip
-        path.write_text(yaml.safe_dump([play], sort_keys=False))
-        self.front.forget_calls()
-        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", str(path)],
-            cwd=ROOT, env={**os.environ, **self.front.environment}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        seconds = time.monotonic() - started
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode:
-            raise SystemExit(f"{name} failed:\n{done.stdout}{done.stderr}")
-        changed = re.search(r"changed=(\d+)", done.stdout)
+        run = playbook_run.measure(self.front, self.directory, playbook_run.play(*tasks))
         return {
-            "calls": sum(self.front.calls().values()),
-            "seconds": round(seconds, 2),
-            "cpu": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
-            "changed": int(changed.group(1)) if changed else 0,
+            "calls": run.calls,
+            "seconds": round(run.seconds, 2),
+            "cpu": round(run.cpu, 2),
+            "changed": run.changed,
         }
 
 
@@ -149,8 +126,8 @@ def measure(directory: Path, repeat: int) -> dict[str, dict[str, Any]]:
             for side, tasks_of in (("ours", ours), ("community.aws", theirs)):
                 name = f"{'ours' if side == 'ours' else 'theirs'}-{latency}"
                 tasks = tasks_of(name, bench.alb(name))
-                results[f"new, {latency} ms, {side}"] = bench.run(name, copy.deepcopy(tasks))
-                runs = [bench.run(name, copy.deepcopy(tasks)) for _ in range(repeat)]
+                results[f"new, {latency} ms, {side}"] = bench.run(copy.deepcopy(tasks))
+                runs = [bench.run(copy.deepcopy(tasks)) for _ in range(repeat)]
                 results[f"unchanged, {latency} ms, {side}"] = min(runs, key=lambda run: run["seconds"])
     finally:
         bench.front.close()

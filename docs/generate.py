@@ -105,7 +105,7 @@ def documentation(path: Path) -> dict[str, Any] | None:
     document = assigned(ast.parse(path.read_text()).body, "DOCUMENTATION")
     for name in (document or {}).get("extends_documentation_fragment") or []:
         parts = name.split(".")[2:]
-        if parts[0] == "aws":
+        if parts == ["aws"]:
             continue
         source = ast.parse((ROOT / "plugins" / "doc_fragments" / f"{parts[0]}.py").read_text())
         kept = next(node.body for node in source.body if isinstance(node, ast.ClassDef))

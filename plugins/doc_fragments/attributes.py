@@ -20,6 +20,14 @@ attributes:
     support: full
 """
 
+    # Modules that write, and return no plan.
+    CHANGE = r"""
+attributes:
+  check_mode:
+    description: Says what would change.
+    support: full
+"""
+
     # Modules that only read.
     INFO = r"""
 attributes:
@@ -37,5 +45,13 @@ attributes:
   platform:
     description: Linux hosts.
     platforms: posix
+    support: full
+"""
+
+    # Modules that are actions.
+    CONTROLLER = r"""
+attributes:
+  action:
+    description: Runs on the controller only.
     support: full
 """

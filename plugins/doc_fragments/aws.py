@@ -44,7 +44,7 @@ options:
     type: dict
   debug_botocore_endpoint_logs:
     description:
-      - Whether modules that can return C(resource_actions), the API actions they called.
+      - Whether the result has C(resource_actions), the API actions that were called.
       - Default from E(ANSIBLE_DEBUG_BOTOCORE_LOGS).
     type: bool
     default: false
@@ -56,4 +56,17 @@ requirements:
   - boto3 >= 1.38.23
 notes:
   - Calls keep to AWS's request rates, and are tried again when throttled, for at most five minutes each.
+"""
+
+    # Modules that make a set of things, with C(aws.tag_options).
+    TAGS = r"""
+options:
+  tags:
+    description: Tags of everything that is described.
+    type: dict
+    default: {}
+  purge_tags:
+    description: Whether tags that are not described are removed.
+    type: bool
+    default: true
 """

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of the modules that talk to Kafka's brokers and controllers."""
+    """Further options of the modules that talk to Kafka's brokers and controllers."""
 
     DOCUMENTATION = r"""
 options:
-  name:
-    description: This host's member.
-    type: str
-    required: true
   nodes:
     description: >-
       All members, name to C(id) (node.id), C(host) (name in its certificate), C(broker) and C(controller) (whether it
@@ -32,21 +28,9 @@ options:
     description: Port of the controllers, mutual TLS.
     type: int
     default: 9093
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
   cert_file:
     description: Key and certificate, in one file, with which nodes speak to controllers.
     type: path
-    required: true
-  user:
-    description: User that may do everything.
-    type: str
-    default: admin
-  password:
-    description: Password of this user.
-    type: str
     required: true
   timeout:
     description: Seconds for one answer; a connection has 5 at most.

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of the modules that talk to Redis and its Sentinels."""
+    """Further options of the modules that talk to Redis and its Sentinels."""
 
     DOCUMENTATION = r"""
 options:
-  name:
-    description: This host's member.
-    type: str
-    required: true
   members:
     description: All members, names to the host names that their certificates hold and the Sentinels know.
     type: dict
@@ -30,18 +26,6 @@ options:
     description: TLS port of the Sentinels.
     type: int
     default: 26379
-  ca_file:
-    description: Certificates to trust.
-    type: path
-    required: true
-  user:
-    description: ACL user on servers and Sentinels that may do everything.
-    type: str
-    default: admin
-  password:
-    description: Password of this user.
-    type: str
-    required: true
   timeout:
     description: Seconds for one connection and one answer.
     type: int

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
+
 
 def etcd_start(views, name, members, domain, replace=""):
     """Decide how an etcd member starts, so that an empty disk never takes the place of a full one.
@@ -16,13 +18,9 @@ def etcd_start(views, name, members, domain, replace=""):
     :returns: dict with C(state) (C(keep), C(new), C(existing), or C(join) when the members must let it in first) and
         C(error), a sentence, empty when it may start.
     """
-    view = views[name]
-    identity = view["identity"]
-    if identity and (identity.get("member"), identity.get("domain")) != (name, domain):
-        return _refuse(
-            f"The volume of {name} belongs to etcd member {identity.get('member')} of {identity.get('domain')};"
-            f" attach the volume of {name} instead."
-        )
+    fault = foreign_volume("etcd", name, domain, views[name]["identity"])
+    if fault:
+        return _refuse(fault)
     answer = _own_start(views, name, members, domain)
     if answer["error"] and replace == name and _listed(views, name):
         return {"state": "join", "error": ""}
@@ -92,17 +90,8 @@ def _join(listed, name, domain):
 
 def _bootstrap(views, members):
     full = sorted(host for host, view in views.items() if view["identity"])
-    if full:
-        return _refuse(
-            f"No etcd member answers, and {', '.join(full)} hold a cluster's data; start them before empty members."
-        )
-    absent = [member for member in members if member not in views]
-    if absent:
-        return _refuse(
-            f"No etcd member answers and {', '.join(absent)} took no part in this run, so it is unknown whether a"
-            " cluster exists; start all members for the first run."
-        )
-    return {"state": "new", "error": ""}
+    fault = no_first_start("No etcd member answers", full, members, views)
+    return _refuse(fault) if fault else {"state": "new", "error": ""}
 
 
 def _refuse(sentence):

@@ -9,6 +9,7 @@ import base64
 import hashlib
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
 
 #: Node ids of one tier lie between two multiples of this.
 TIER = 1000
@@ -86,11 +87,9 @@ def kafka_start(views, name, nodes, domain, cluster_id, replace=""):
 
 
 def _foreign(name, node, domain, cluster_id, identity, disk):
-    if identity and (identity.get("member"), identity.get("domain")) != (name, domain):
-        return (
-            f"The volume of {name} belongs to Kafka member {identity.get('member')} of {identity.get('domain')};"
-            f" attach the volume of {name} instead."
-        )
+    fault = foreign_volume("Kafka", name, domain, identity)
+    if fault:
+        return fault
     for part in (identity, disk):
         if part and part["cluster_id"] != cluster_id:
             return (
@@ -124,18 +123,8 @@ def _empty(views, name, node, nodes, replace):
         return {"state": "join", "error": ""}
     full = sorted(host for host, view in views.items() if view["identity"])
     complete = sorted(host for host in full if views[host]["disk"] and not views[host]["identity"].get("new"))
-    if complete:
-        return _refuse(
-            f"No controller of Kafka answers, and {', '.join(complete)} hold a cluster's data;"
-            " start them before empty members."
-        )
-    absent = [member for member in nodes if member not in views]
-    if absent:
-        return _refuse(
-            f"No controller of Kafka answers and {', '.join(absent)} took no part in this run, so it is unknown whether"
-            " a cluster exists; start all members for the first run."
-        )
-    return {"state": "new", "error": ""}
+    fault = no_first_start("No controller of Kafka answers", complete, nodes, views)
+    return _refuse(fault) if fault else {"state": "new", "error": ""}
 
 
 def _refuse(sentence):

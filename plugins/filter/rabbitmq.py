@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.selfhosted.ec2.plugins.module_utils import rabbitmq
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
 
 #: A queue with messages that nobody can handle: they wait there for a person.
 DEAD_LETTERS = "dead-letters"
@@ -39,39 +40,18 @@ def rabbitmq_start(views, name, members, domain, replace=""):
                 f" or give it up by replace_node.yml (rabbitmq_replace={name})."
             )
         return _start("join", forget=name in known)
-    return _first(views, name, members)
+    full = sorted(host for host, other in views.items() if other["identity"])
+    fault = no_first_start("No majority of RabbitMQ's members runs", full, members, views)
+    return _refuse(fault) if fault else _start("new")
 
 
 def _wrong_volume(view, name, domain):
-    identity = view["identity"]
-    if not identity:
-        return ""
-    if (identity.get("member"), identity.get("domain")) != (name, domain):
-        return (
-            f"The volume of {name} belongs to RabbitMQ member {identity.get('member')} of {identity.get('domain')};"
-            f" attach the volume of {name} instead."
-        )
-    if not view["holds_data"]:
+    fault = foreign_volume("RabbitMQ", name, domain, view["identity"])
+    if not fault and view["identity"] and not view["holds_data"]:
         return (
             f"The volume of {name} has its identity, but no data; attach the one that has it, or remove identity.json."
         )
-    return ""
-
-
-def _first(views, name, members):
-    full = sorted(host for host, other in views.items() if other["identity"])
-    if full:
-        return _refuse(
-            f"No majority of RabbitMQ's members runs, and {', '.join(full)} hold a cluster's data;"
-            f" start them before {name}, which is empty."
-        )
-    absent = [member for member in members if member not in views]
-    if absent:
-        return _refuse(
-            f"No majority of RabbitMQ's members runs and {', '.join(absent)} took no part in this run, so it is unknown"
-            " whether a cluster exists; start all members for the first run."
-        )
-    return _start("new")
+    return fault
 
 
 def _unfinished(views, name, members):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
 
 
 def redis_start(views, name, members, domain):
@@ -21,11 +22,9 @@ def redis_start(views, name, members, domain):
     """
     view = views[name]
     identity = view["identity"]
-    if identity and (identity.get("member"), identity.get("domain")) != (name, domain):
-        return _refuse(
-            f"The volume of {name} belongs to Redis member {identity.get('member')} of {identity.get('domain')};"
-            f" attach the volume of {name} instead."
-        )
+    fault = foreign_volume("Redis", name, domain, identity)
+    if fault:
+        return _refuse(fault)
     primary = next((other["primary_host"] for other in views.values() if other["primary_host"]), "")
     if identity:
         return {"state": "keep", "watch": primary, "error": ""}
@@ -36,17 +35,9 @@ def redis_start(views, name, members, domain):
 
 
 def _bootstrap(views, name, members, domain, full, primary):
-    if full:
-        return _refuse(
-            f"No majority of the Sentinels answers, and {', '.join(full)} hold a cluster's data;"
-            " start them before empty members."
-        )
-    absent = [member for member in members if member not in views]
-    if absent:
-        return _refuse(
-            f"No majority of the Sentinels answers and {', '.join(absent)} took no part in this run, so it is unknown"
-            " whether a cluster exists; start all members for the first run."
-        )
+    fault = no_first_start("No majority of the Sentinels answers", full, members, views)
+    if fault:
+        return _refuse(fault)
     if views[name]["holds_data"] and not primary:
         return _refuse(
             f"The volume of {name} holds Redis data, but not the identity of a member; empty it, or attach another one."

@@ -90,6 +90,8 @@ LONGEST_DELAY = 8.0
 DEADLINE = 300.0
 #: Calls of one module that are under way at the same time; the clients hold 16 connections.
 WORKERS = 8
+#: GetResources takes so many ARNs in one call.
+TAGS_PAGE = 100
 
 #: How the paged actions ask for the next page: member of the answer to parameter of the request.
 NEXT = (
@@ -182,6 +184,11 @@ def argument_spec():
 
 
 OPTIONS = tuple(argument_spec())
+
+
+def tag_options():
+    """Return the options of the doc fragment C(aws.tags)."""
+    return {"tags": {"type": "dict", "default": {}}, "purge_tags": {"type": "bool", "default": True}}
 
 
 def require_boto(module):
@@ -475,6 +482,18 @@ def tags_of(resource, key="Tags"):
 def tag_list(tags):
     """Return a dict of tags as the API's list, sorted by key."""
     return [{"Key": key, "Value": str(tags[key])} for key in sorted(tags)]
+
+
+def read_tags(tagging, arns):
+    """Return the tags of resources by their ARNs; those without any are left out.
+
+    :arg tagging: client of the Resource Groups Tagging API.
+    """
+    found = {}
+    for start in range(0, len(arns), TAGS_PAGE):
+        answer = tagging.call("get_resources", ResourceARNList=arns[start : start + TAGS_PAGE])
+        found.update({entry["ResourceARN"]: tags_of(entry) for entry in answer["ResourceTagMappingList"]})
+    return found
 
 
 def merge_tags(have, want, purge=True):

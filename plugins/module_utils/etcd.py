@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import urllib.error
 import urllib.request
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
 
 
 class EtcdError(Exception):
@@ -28,11 +29,7 @@ class Gateway:
 
     def __init__(self, ca=None, cert=None, key=None, timeout=5):
         self._timeout = timeout
-        self._context = None
-        if ca:
-            self._context = ssl.create_default_context(cafile=ca)
-            if cert:
-                self._context.load_cert_chain(cert, key)
+        self._context = cluster_client.tls_context(ca, cert, key) if ca else None
 
     def get(self, url, path):
         """Return the JSON answer to GET."""
@@ -150,11 +147,8 @@ def read_disk(data_dir, identity_file):
 
     :raises ValueError: the identity file is not JSON.
     """
-    identity = None
-    if os.path.exists(identity_file):
-        with open(identity_file, encoding="utf-8") as handle:
-            identity = json.load(handle)
-    return {"initialised": os.path.isdir(os.path.join(data_dir, "member", "wal")), "identity": identity}
+    initialised = os.path.isdir(os.path.join(data_dir, "member", "wal"))
+    return {"initialised": initialised, "identity": cluster_client.read_identity(identity_file)}
 
 
 def summary(views, listed):

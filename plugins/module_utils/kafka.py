@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka_protocol as protocol
 from ansible_collections.selfhosted.ec2.plugins.module_utils.kafka_protocol import KafkaError
 
@@ -23,17 +23,14 @@ TOPIC, BROKER = 2, 4  # resource types of the configuration requests
 
 
 def argument_spec():
-    """Return the options of the doc fragment C(kafka)."""
+    """Return the options of the doc fragments C(cluster_client.login) and C(kafka)."""
     return {
-        "name": {"type": "str", "required": True},
+        **cluster_client.login_options(),
         "nodes": {"type": "dict", "required": True},
         "home": {"type": "path", "required": True},
         "client_port": {"type": "int", "default": CLIENT_PORT},
         "controller_port": {"type": "int", "default": CONTROLLER_PORT},
-        "ca_file": {"type": "path", "required": True},
         "cert_file": {"type": "path", "required": True},
-        "user": {"type": "str", "default": "admin"},
-        "password": {"type": "str", "required": True, "no_log": True},
         "timeout": {"type": "int", "default": 5},
     }
 
@@ -59,7 +56,7 @@ class Cluster:
                 if not os.path.exists(path):
                     raise KafkaError(f"{path} is not on this host")
             schemas = protocol.Schemas(self._params["home"])
-            self._ready = schemas, protocol.tls_context(ca_file), protocol.tls_context(ca_file, cert_file)
+            self._ready = schemas, cluster_client.tls_context(ca_file), cluster_client.tls_context(ca_file, cert_file)
         return self._ready
 
     def broker(self, name, login=None):
@@ -338,10 +335,9 @@ def missing(cluster, name, require):
         unhealthy.update((member, reason or "it does not vote") for member, reason in cluster["joining"].items())
     elif name in cluster["joining"] and cluster["joining"][name]:
         unhealthy.setdefault(name, cluster["joining"][name])
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    if require == "complete" and unhealthy or require == "redundant" and others:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in (others or unhealthy).items())
-        return f"Kafka has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("Kafka", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         return f"The controllers of Kafka have no leader ({cluster['quorum_error']})."
     if cluster["offline"]:
@@ -388,10 +384,7 @@ def read_disk(identity_file, data_dir):
 
     :raises ValueError: the identity file is not JSON.
     """
-    identity, disk = None, None
-    if identity_file and os.path.exists(identity_file):
-        with open(identity_file, encoding="utf-8") as handle:
-            identity = json.load(handle)
+    disk = None
     path = os.path.join(data_dir or "", "meta.properties")
     if data_dir and os.path.exists(path):
         with open(path, encoding="utf-8") as handle:
@@ -401,7 +394,7 @@ def read_disk(identity_file, data_dir):
             "node_id": int(found.get("node.id", -1)),
             "directory": found.get("directory.id", ""),
         }
-    return {"identity": identity, "disk": disk}
+    return {"identity": cluster_client.read_identity(identity_file), "disk": disk}
 
 
 def memory_mib():

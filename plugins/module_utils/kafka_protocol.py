@@ -18,7 +18,6 @@ import os
 import re
 import secrets
 import socket
-import ssl
 import struct
 import uuid
 import zipfile
@@ -460,17 +459,6 @@ class Connection:
 def salted_password(password, salt, iterations):
     """Return what SCRAM-SHA-512 keeps instead of a password."""
     return hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
-
-
-def tls_context(ca_file, cert_file=None):
-    """Return a context that trusts I(ca_file), verifies names and shows I(cert_file) (key and certificate in one).
-
-    :raises OSError: a file cannot be read.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-    if cert_file:
-        context.load_cert_chain(cert_file)
-    return context
 
 
 def short_uuid(text):

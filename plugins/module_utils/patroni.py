@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import json
-import ssl
 import urllib.error
 import urllib.request
 
-from ansible_collections.selfhosted.ec2.plugins.module_utils import postgresql_settings
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, postgresql_settings
 
 #: Parameters that a standby needs at least as large as its leader: when they shrink, the leader must restart first.
 STANDBY_PARAMETERS = frozenset(
@@ -42,8 +41,7 @@ class Client:
     """
 
     def __init__(self, ca, cert, key):
-        context = ssl.create_default_context(cafile=ca)
-        context.load_cert_chain(cert, key)
+        context = cluster_client.tls_context(ca, cert, key)
         # Without proxies: a member is never behind one.
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
@@ -143,15 +141,11 @@ def missing(cluster, name, require, synchronous):
     if require == "nothing":
         return ""
     reason = cluster["unhealthy"].get(name)
-    others = {member: text for member, text in cluster["unhealthy"].items() if member != name}
     if require in ("redundant", "complete") and cluster["paused"]:
         return "Patroni is paused, so no member would take over; run patronictl resume on a member first."
-    if require == "complete" and cluster["unhealthy"]:
-        text = "; ".join(f"{member}: {why}" for member, why in cluster["unhealthy"].items())
-        return f"PostgreSQL has members that are not well ({text})."
-    if require == "redundant" and others:
-        text = "; ".join(f"{member}: {why}" for member, why in others.items())
-        return f"PostgreSQL has members that are not well, so {name} must not be stopped ({text})."
+    sentence = cluster_client.unwell("PostgreSQL", cluster["unhealthy"], name, require)
+    if sentence:
+        return sentence
     if require == "healthy" and reason:
         return f"PostgreSQL member {name} is not well: {reason}."
     if len(cluster["leaders"]) != 1:

@@ -11,9 +11,9 @@ import http.client
 import json
 import os
 import re
-import ssl
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
 
 PORT = 15671
 
@@ -37,7 +37,7 @@ class Client:
     """The management API of one member, over TLS with the name verified.
 
     :arg host: name that the certificate must hold.
-    :arg context: C(ssl.SSLContext), see C(tls_context).
+    :arg context: C(ssl.SSLContext), see C(cluster_client.tls_context).
     :arg user: user with the tag C(administrator).
     :arg timeout: seconds for the connection and for one answer.
     """
@@ -90,23 +90,12 @@ def _reason(text):
         return text[:200] or "no text"
 
 
-def tls_context(ca_file):
-    """Return a context that trusts the certificates in I(ca_file) and verifies names.
-
-    :raises OSError: the file cannot be read.
-    """
-    return ssl.create_default_context(cafile=ca_file)
-
-
 def argument_spec():
-    """Return the options of the doc fragment C(rabbitmq)."""
+    """Return the options of the doc fragments C(cluster_client.login) and C(rabbitmq)."""
     return {
-        "name": {"type": "str", "required": True},
+        **cluster_client.login_options(),
         "members": {"type": "dict", "required": True},
         "port": {"type": "int", "default": PORT},
-        "ca_file": {"type": "path", "required": True},
-        "user": {"type": "str", "default": "admin"},
-        "password": {"type": "str", "required": True, "no_log": True},
         "timeout": {"type": "int", "default": 5},
     }
 
@@ -126,7 +115,7 @@ class Cluster:
         self._params = params
         self.members = params["members"]
         # Before the first certificate nobody can be asked.
-        self._context = tls_context(params["ca_file"]) if os.path.exists(params["ca_file"]) else None
+        self._context = cluster_client.tls_context(params["ca_file"]) if os.path.exists(params["ca_file"]) else None
 
     def client(self, name):
         """Return a C(Client) of a member.
@@ -141,8 +130,7 @@ class Cluster:
     def read(self):
         """Return what C(summary) says of all members, asked side by side."""
         nodes = {node_name(host): name for name, host in self.members.items()}
-        with ThreadPoolExecutor(max_workers=len(self.members) or 1) as pool:
-            views = dict(zip(self.members, pool.map(lambda name: self._view(name, nodes), self.members), strict=True))
+        views = cluster_client.ask_all(self.members, lambda name: self._view(name, nodes))
         speaker = next((name for name, view in views.items() if len(view["running"]) > len(self.members) // 2), "")
         queues = self._queues(speaker) if speaker else []
         return summary(views, queues, list(self.members), nodes)
@@ -274,11 +262,9 @@ def missing(cluster, name, require):
     if require == "nothing":
         return ""
     unhealthy = cluster["unhealthy"]
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    blamed = {"complete": unhealthy, "redundant": others}.get(require, {})
-    if blamed:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in blamed.items())
-        return f"RabbitMQ has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("RabbitMQ", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         return f"No majority of RabbitMQ's members runs together ({_all_reasons(unhealthy)})."
     if require == "healthy" and name in unhealthy:
@@ -316,12 +302,8 @@ def read_disk(identity_file, data_dir):
     :raises OSError: a file cannot be read.
     :raises ValueError: the identity file is not JSON.
     """
-    identity = None
-    if identity_file and os.path.exists(identity_file):
-        with open(identity_file, encoding="utf-8") as handle:
-            identity = json.load(handle)
     return {
-        "identity": identity,
+        "identity": cluster_client.read_identity(identity_file),
         "holds_data": bool(data_dir) and os.path.isdir(data_dir) and bool(os.listdir(data_dir)),
     }
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
-import ssl
 from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
 
 PORT = 6379
 SENTINEL_PORT = 26379
@@ -31,7 +31,7 @@ class Client:
 
     :arg host: name that the certificate must hold, or an address with I(name).
     :arg port: TCP port.
-    :arg context: C(ssl.SSLContext), see C(tls_context).
+    :arg context: C(ssl.SSLContext), see C(cluster_client.tls_context).
     :arg user: ACL user.
     :arg password: its password.
     :arg timeout: seconds for the connection and for one answer.
@@ -105,25 +105,14 @@ class Client:
         self.close()
 
 
-def tls_context(ca_file):
-    """Return a context that trusts the certificates in I(ca_file) and verifies names.
-
-    :raises OSError: the file cannot be read.
-    """
-    return ssl.create_default_context(cafile=ca_file)
-
-
 def argument_spec():
-    """Return the options of the doc fragment C(redis)."""
+    """Return the options of the doc fragments C(cluster_client.login) and C(redis)."""
     return {
-        "name": {"type": "str", "required": True},
+        **cluster_client.login_options(),
         "members": {"type": "dict", "required": True},
         "service": {"type": "str", "default": "main"},
         "port": {"type": "int", "default": PORT},
         "sentinel_port": {"type": "int", "default": SENTINEL_PORT},
-        "ca_file": {"type": "path", "required": True},
-        "user": {"type": "str", "default": "admin"},
-        "password": {"type": "str", "required": True, "no_log": True},
         "timeout": {"type": "int", "default": 3},
     }
 
@@ -139,7 +128,7 @@ class Cluster:
         self.members = params["members"]
         self.service = params["service"]
         # Before the first certificate nobody can be asked.
-        self._context = tls_context(params["ca_file"]) if os.path.exists(params["ca_file"]) else None
+        self._context = cluster_client.tls_context(params["ca_file"]) if os.path.exists(params["ca_file"]) else None
 
     def server(self, name):
         """Return a C(Client) of a member's server."""
@@ -318,10 +307,9 @@ def missing(cluster, name, require):
     if require == "nothing":
         return ""
     unhealthy = cluster["unhealthy"]
-    others = {member: reason for member, reason in unhealthy.items() if member != name}
-    if require == "complete" and unhealthy or require == "redundant" and others:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in (others or unhealthy).items())
-        return f"Redis has members that are not well, so {name} must not be stopped ({reasons})."
+    sentence = cluster_client.unwell("Redis", unhealthy, name, require)
+    if sentence:
+        return sentence
     if not cluster["quorum"]:
         well = ", ".join(cluster["healthy"]) or "none"
         return f"No majority of the Sentinels agrees on a primary of Redis; well are {well}."
@@ -337,14 +325,10 @@ def read_disk(identity_file, data_dir):
 
     :raises ValueError: the identity file is not JSON.
     """
-    identity = None
-    if identity_file and os.path.exists(identity_file):
-        with open(identity_file, encoding="utf-8") as handle:
-            identity = json.load(handle)
     holds = bool(data_dir) and (
         os.path.exists(os.path.join(data_dir, "dump.rdb")) or os.path.isdir(os.path.join(data_dir, "appendonlydir"))
     )
-    return {"identity": identity, "holds_data": holds}
+    return {"identity": cluster_client.read_identity(identity_file), "holds_data": holds}
 
 
 def same_value(name, wanted, found):

@@ -14,6 +14,8 @@ description:
     there. All of a role's downloads take one module execution.
   - Nothing is installed before every download of the list has been checked and unpacked. Each directory appears by
     rename, and each link is exchanged by rename.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     support: full
@@ -21,10 +23,6 @@ attributes:
   diff_mode:
     support: full
     description: One line per artifact and link.
-  platform:
-    platforms: posix
-    support: full
-    description: Linux hosts.
 options:
   artifacts:
     description: The artifacts.

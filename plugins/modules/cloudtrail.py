@@ -19,6 +19,7 @@ description:
   - Returns when the trail is logging.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -163,14 +164,6 @@ options:
     elements: str
     choices: [ApiCallRateInsight, ApiErrorRateInsight]
     default: []
-  tags:
-    description: Tags of the trail.
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether tags that are not described are removed.
-    type: bool
-    default: true
   wait_seconds:
     description: How long to wait for a role that was just made, and for the trail to be logging.
     type: int
@@ -341,8 +334,7 @@ def argument_spec():
         "event_selectors": {"type": "list", "elements": "dict", "default": [], "options": basic},
         "advanced_event_selectors": {"type": "list", "elements": "dict", "default": [], "options": advanced},
         "insights": {**texts, "choices": list(trail_plan.INSIGHTS), "default": []},
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": {"type": "bool", "default": True},
+        **aws.tag_options(),
         "wait_seconds": {"type": "int", "default": 60},
     }
 

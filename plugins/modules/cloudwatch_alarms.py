@@ -19,6 +19,7 @@ description:
   - An alarm on a metric of C(AWS/*) that does not exist is refused before the first write; a custom one warns.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -185,14 +186,6 @@ options:
     type: list
     elements: str
     default: []
-  tags:
-    description: Tags of all alarms.
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether tags that are not described are removed.
-    type: bool
-    default: true
   prune:
     description: Whether alarms and (with O(dashboards)) dashboards below the prefix that are not described are removed.
     type: bool
@@ -303,7 +296,7 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import alarm_plan, aws
 
-#: DescribeAlarms and GetResources (ResourceARNList): at most 100 in one call.
+#: DescribeAlarms gives at most so many in one call.
 PAGE = 100
 
 
@@ -328,12 +321,7 @@ def describe(cloudwatch, prefix):
 def read_tags(tagging, described):
     """Return the tags of alarms: dict name to dict."""
     names = {alarm["AlarmArn"]: name for name, alarm in described.items()}
-    arns, found = sorted(names), {}
-    for start in range(0, len(arns), PAGE):
-        answer = tagging.call("get_resources", ResourceARNList=arns[start : start + PAGE])
-        for entry in answer["ResourceTagMappingList"]:
-            found[names[entry["ResourceARN"]]] = aws.tags_of(entry)
-    return found
+    return {names[arn]: tags for arn, tags in aws.read_tags(tagging, sorted(names)).items()}
 
 
 def dashboard_steps(params, alarms, cloudwatch):
@@ -471,8 +459,7 @@ def argument_spec():
         "prefix": {"type": "str", "required": True},
         "alarms": {"type": "list", "elements": "dict", "default": [], "options": alarm},
         **dict.fromkeys(alarm_plan.ACTIONS, {**texts, "default": []}),
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": {"type": "bool", "default": True},
+        **aws.tag_options(),
         "prune": {"type": "bool", "default": True},
         "dashboards": {"type": "list", "elements": "dict", "options": dashboard},
         "event_rule": {"type": "dict", "options": rule},

@@ -16,6 +16,7 @@ description:
   - Log groups that are not described are removed only with O(prune), with all that they hold.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -74,14 +75,6 @@ options:
           default_value:
             description: Value of a period without such an event.
             type: float
-  tags:
-    description: Tags of all groups.
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether tags that are not described are removed.
-    type: bool
-    default: true
   prune:
     description: Whether groups below the prefix that are not described are removed, with all that they hold.
     type: bool
@@ -121,18 +114,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import aws, log_plan
 
 PAGE = 50
-TAGS_PAGE = 100
 
 
 def read_tags(tagging, described):
     """Return the tags of log groups: dict name to dict."""
     names = {log_plan.arn(group): name for name, group in described.items()}
-    arns, found = sorted(names), {}
-    for start in range(0, len(arns), TAGS_PAGE):
-        answer = tagging.call("get_resources", ResourceARNList=arns[start : start + TAGS_PAGE])
-        for entry in answer["ResourceTagMappingList"]:
-            found[names[entry["ResourceARN"].removesuffix(":*")]] = aws.tags_of(entry)
-    return found
+    found = aws.read_tags(tagging, sorted(names))
+    return {names[arn.removesuffix(":*")]: tags for arn, tags in found.items()}
 
 
 def manage(params, connection, check_mode):
@@ -183,8 +171,7 @@ def argument_spec():
         **aws.argument_spec(),
         "prefix": {"type": "str", "required": True},
         "log_groups": {"type": "list", "elements": "dict", "default": [], "options": group},
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": {"type": "bool", "default": True},
+        **aws.tag_options(),
         "prune": {"type": "bool", "default": False},
     }
 

@@ -14,6 +14,8 @@ description:
     with its validator before any of them is replaced, and replaces each one by rename.
   - Removes files that the set no longer has, from the directories named in O(purge).
   - Each file may name the handlers that its change notifies.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     support: full
@@ -23,10 +25,6 @@ attributes:
   diff_mode:
     support: full
     description: One entry per file; the content of files marked O(files[].secret) and of binary files is not shown.
-  platform:
-    platforms: posix
-    support: full
-    description: Linux hosts.
 notes:
   - A symbolic link at O(files[].dest) is replaced by the file, not followed.
 options:

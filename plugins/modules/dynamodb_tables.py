@@ -19,6 +19,7 @@ description:
   - A run that was interrupted is taken up by the next, which first waits for what is under way.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -81,7 +82,7 @@ options:
           capacity:
             description: Capacity of a global index, as O(tables[].capacity); without it the table's.
             type: dict
-            suboptions:
+            suboptions: &capacity
               read:
                 description: Read units; the least when they scale.
                 type: int
@@ -108,25 +109,7 @@ options:
       capacity:
         description: Provisioned units.
         type: dict
-        suboptions:
-          read:
-            description: Read units; the least when they scale.
-            type: int
-            required: true
-          write:
-            description: Write units; the least when they scale.
-            type: int
-            required: true
-          max_read:
-            description: Most read units; with it they scale.
-            type: int
-          max_write:
-            description: Most write units; with it they scale.
-            type: int
-          target:
-            description: Percentage of use that scaling aims at.
-            type: int
-            default: 70
+        suboptions: *capacity
       ttl_attribute:
         description: Attribute that holds the time (seconds since 1970) after which an item is removed.
         type: str
@@ -178,14 +161,6 @@ options:
     description: Whether a global index whose keys or projection differ is removed and made anew.
     type: bool
     default: false
-  tags:
-    description: Tags of all tables.
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether other tags are removed.
-    type: bool
-    default: true
   timeout:
     description: Seconds to wait for each change; filling an index of a large table takes long.
     type: int
@@ -512,8 +487,7 @@ def argument_spec():
         "absent": names,
         "confirm": names,
         "replace_indexes": {"type": "bool", "default": False},
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": {"type": "bool", "default": True},
+        **aws.tag_options(),
         "timeout": {"type": "int", "default": 1800},
     }
 

@@ -486,16 +486,15 @@ def main():
         supports_check_mode=True,
         required_if=[("state", "present", ("environment", "zones", "tiers"))],
     )
-    aws.require_boto(module)
-    connection = aws.Aws(module.params)
-    act = manage if module.params["state"] == "present" else remove
-    try:
+
+    def work(connection):
+        act = manage if module.params["state"] == "present" else remove
         outcome = act(module.params, connection.client("ec2"), connection.clock, module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    for entry in outcome["replacements"]:
-        module.warn(f"{entry['slot']} needs a new instance: {entry['reason']}.")
-    module.exit_json(**outcome)
+        for entry in outcome["replacements"]:
+            module.warn(f"{entry['slot']} needs a new instance: {entry['reason']}.")
+        return outcome
+
+    aws.run(module, work)
 
 
 if __name__ == "__main__":

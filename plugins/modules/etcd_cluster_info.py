@@ -15,9 +15,10 @@ description:
   - A member that does not answer is no failure; it is reported as such.
   - Reads whether this host's data directory holds a member, and its identity file.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.certificate
+  - selfhosted.ec2.cluster_client.wait
   - selfhosted.ec2.attributes.info
   - selfhosted.ec2.attributes.linux
-  - selfhosted.ec2.tls_client
 options:
   members:
     description: The members, names to client URLs.
@@ -47,10 +48,6 @@ options:
     type: str
     choices: [nothing, healthy, redundant]
     default: nothing
-  wait:
-    description: Seconds to wait for what O(require) says before the module fails.
-    type: int
-    default: 0
 """
 
 EXAMPLES = r"""
@@ -111,11 +108,9 @@ cluster_id:
 """
 
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, etcd
 
 
 def read(params):
@@ -127,9 +122,7 @@ def read(params):
     result = etcd.read_disk(params["data_dir"], params["identity_file"])
     if os.path.exists(params["cert_file"]):
         gateway = etcd.Gateway(params["ca_file"], params["cert_file"], params["key_file"], params["timeout"])
-        with ThreadPoolExecutor(max_workers=len(members) or 1) as pool:
-            answers = pool.map(lambda url: etcd.member_view(gateway, url), members.values())
-            views = dict(zip(members, answers, strict=True))
+        views = cluster_client.ask_all(members, lambda name: etcd.member_view(gateway, members[name]))
         first = sorted(members, key=lambda name: not views[name]["healthy"])
         listed = etcd.list_members(gateway, [members[name] for name in first if views[name]["reachable"]])
         undescribed = etcd.strangers(listed, [*members, params["name"]])
@@ -159,43 +152,27 @@ def missing(result, name, require):
     return ""
 
 
-def wait_until(params):
-    """Read again each second until O(require) is met; return the last answer and what is missing."""
-    end = time.monotonic() + params["wait"]
-    while True:
-        result = read(params)
-        sentence = missing(result, params["name"], params["require"])
-        if not sentence or time.monotonic() >= end:
-            return result, sentence
-        time.sleep(1)
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
             "members": {"type": "dict", "required": True},
             "data_dir": {"type": "path", "required": True},
             "identity_file": {"type": "path", "required": True},
-            "ca_file": {"type": "path", "required": True},
-            "cert_file": {"type": "path", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            **cluster_client.certificate_options(),
             "timeout": {"type": "int", "default": 3},
             "name": {"type": "str"},
-            "require": {"type": "str", "choices": ["nothing", "healthy", "redundant"], "default": "nothing"},
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.gate_options("healthy", "redundant"),
         },
         required_if=[("require", "healthy", ["name"]), ("require", "redundant", ["name"])],
         supports_check_mode=True,
     )
     try:
-        result, sentence = wait_until(module.params)
+        result, sentence = cluster_client.gate(module, read, missing)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"The etcd cluster cannot be read from this host: {error}.")
     for stranger, reason in result["undescribed"].items():
         module.warn(f"etcd has a member {stranger}: {reason}; remove it, or describe it.")
-    if sentence:
-        module.fail_json(msg=sentence, **result)
-    module.exit_json(changed=False, **result)
+    cluster_client.leave(module, result, sentence)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ description:
   - V(replaced) removes the started member of the name and adds it anew, so that it can start with an empty disk.
     A member that was added and has not started yet is left as it is, so that a cut-off run can be repeated.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.certificate
+  - selfhosted.ec2.attributes.change
   - selfhosted.ec2.attributes.linux
-  - selfhosted.ec2.tls_client
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the names of the members before and after.
     support: full
@@ -67,7 +65,7 @@ steps:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, etcd
 
 
 def plan(state, member, peer_url):
@@ -121,9 +119,7 @@ def main():
             "peer_url": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent", "replaced"], "default": "present"},
             "endpoints": {"type": "list", "elements": "str", "required": True},
-            "ca_file": {"type": "path", "required": True},
-            "cert_file": {"type": "path", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            **cluster_client.certificate_options(),
         },
         supports_check_mode=True,
     )

@@ -16,6 +16,8 @@ description:
   - Sets the state of a server over the runtime socket, and waits for its sessions to end.
   - Waits until each of the named services has a server that is up.
   - The three may be asked for in one task and are done in this order.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     support: full
@@ -23,10 +25,6 @@ attributes:
   diff_mode:
     support: full
     description: The state of the servers before and after.
-  platform:
-    platforms: posix
-    support: full
-    description: Linux hosts.
 options:
   socket:
     description: The runtime socket, with the level C(admin).

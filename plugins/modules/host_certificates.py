@@ -18,8 +18,8 @@ description:
     missing or broken, does not match its certificate, or O(force) is set.
   - Writes C(<directory>/<name>.key), C(<directory>/<name>.crt) and C(<directory>/ca.crt), which holds all CA
     certificates, so that a CA can be rotated by putting the new one first and keeping the old one for a while.
-requirements:
-  - python3-cryptography on the host (the role host_baseline installs it) and cryptography on the controller
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
     support: full
@@ -27,10 +27,8 @@ attributes:
   diff_mode:
     support: full
     description: Describes the certificates by names, issuer and end; keys are never shown.
-  platform:
-    platforms: posix
-    support: full
-    description: Linux hosts.
+requirements:
+  - python3-cryptography on the host (the role host_baseline installs it) and cryptography on the controller
 options:
   certificates:
     description: The certificates.

@@ -464,17 +464,16 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    aws.require_boto(module)
-    connection = aws.Aws(module.params)
-    try:
+
+    def work(connection):
         partition = connection.session.get_partition_for_region(connection.region)
         outcome = manage(module.params, connection, partition, module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    for entry in outcome["findings"]:
-        if entry["level"] == "warning":
-            module.warn(f"{entry['where']}: {entry['text']} ({entry['rule']})")
-    module.exit_json(**outcome)
+        for entry in outcome["findings"]:
+            if entry["level"] == "warning":
+                module.warn(f"{entry['where']}: {entry['text']} ({entry['rule']})")
+        return outcome
+
+    aws.run(module, work)
 
 
 if __name__ == "__main__":

@@ -15,25 +15,14 @@ description:
     for all partitions.
   - A member that does not answer is no failure; it is reported as not well.
   - Reads whether this host's volume is formatted, and its identity file.
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.kafka]
+extends_documentation_fragment:
+  - selfhosted.ec2.kafka
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.cluster_client.volume
+  - selfhosted.ec2.cluster_client.wait
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
 options:
-  identity_file:
-    description: File beside the data that says which member of which cluster the volume holds.
-    type: path
-  data_dir:
-    description: Directory of the logs on this host.
-    type: path
   topics:
     description: Described topics, name to number of partitions, to be compared with those that exist.
     type: dict
@@ -49,10 +38,6 @@ options:
     type: str
     choices: [nothing, healthy, redundant, complete]
     default: nothing
-  wait:
-    description: Seconds to wait for what O(require) says before the module fails.
-    type: int
-    default: 0
 """
 
 EXAMPLES = r"""
@@ -151,10 +136,8 @@ memory_mib:
   type: int
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kafka
 
 
 def read(params):
@@ -168,40 +151,21 @@ def read(params):
     return dict(cluster, **disk, shrunk=shrunk, memory_mib=kafka.memory_mib())
 
 
-def wait_until(params):
-    """Read again until O(require) is met; return the last answer and what is missing."""
-    end = time.monotonic() + params["wait"]
-    while True:
-        cluster = read(params)
-        sentence = kafka.missing(cluster, params["name"], params["require"])
-        if not sentence or time.monotonic() >= end:
-            return cluster, sentence
-        time.sleep(1)
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
             **kafka.argument_spec(),
-            "identity_file": {"type": "path"},
-            "data_dir": {"type": "path"},
+            **cluster_client.volume_options(),
             "topics": {"type": "dict", "default": {}},
-            "require": {
-                "type": "str",
-                "choices": ["nothing", "healthy", "redundant", "complete"],
-                "default": "nothing",
-            },
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.gate_options("healthy", "redundant", "complete"),
         },
         supports_check_mode=True,
     )
     try:
-        cluster, sentence = wait_until(module.params)
+        cluster, sentence = cluster_client.gate(module, read, kafka.missing)
     except (OSError, ValueError, kafka.KafkaError) as error:
         module.fail_json(msg=f"Kafka cannot be read from this host: {error}.")
-    if sentence:
-        module.fail_json(msg=sentence, **cluster)
-    module.exit_json(changed=False, **cluster)
+    cluster_client.leave(module, cluster, sentence)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,15 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - The second step of an upgrade. After it no node of an older release can join, so it is refused while a member does
     not answer, or runs another release than the others.
+extends_documentation_fragment:
+  - selfhosted.ec2.kafka
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would be raised.
-    support: full
   diff_mode:
     description: Shows the levels before and after.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.kafka]
 """
 
 EXAMPLES = r"""

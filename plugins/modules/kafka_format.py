@@ -14,17 +14,13 @@ description:
   - Runs Kafka's own storage tool once, on a volume that is not formatted yet, and writes the identity of the member
     beside the data. A volume that is formatted already is left alone when it is this member's, else the module fails.
   - Passwords reach the tool by a file that only root reads and that is gone afterwards.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says whether the volume would be formatted.
-    support: full
   diff_mode:
     description: There is no text to show.
     support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
 options:
   home:
     description: Directory of the installed Kafka.

@@ -15,18 +15,15 @@ description:
     execution. What is equal is never written again, so the eligible leader replicas stay as they are.
   - ACLs, quotas and users that are not described are removed. Topics are not, unless O(remove_topics) names them.
   - Whether a user has the described password is found by logging in with it; passwords cannot be read back.
+extends_documentation_fragment:
+  - selfhosted.ec2.kafka
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows what would be, or was, done, without passwords.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.kafka]
 options:
   topics:
     description: Topics.

@@ -17,18 +17,15 @@ description:
     added. This is done only when the old one is away, for O(replace) or a member that follows already.
   - A member is added only when it has all of the leader's log. Nothing is removed while fewer than a majority of the
     voters that stay are well.
+extends_documentation_fragment:
+  - selfhosted.ec2.kafka
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the voters before and after.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.kafka]
 options:
   replace:
     description: Member whose voter is lost with its disk and is removed before it follows with a new one.

@@ -16,18 +16,15 @@ description:
     has none.
   - Only the replicas that move are throttled, and the throttle is taken away at the end. A run that was cut off is gone
     on with by the next one, which waits for what moves already.
+extends_documentation_fragment:
+  - selfhosted.ec2.kafka
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would move.
-    support: full
   diff_mode:
     description: Shows the replicas before and after.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.kafka]
 options:
   drain:
     description: Described brokers that shall have no replicas.

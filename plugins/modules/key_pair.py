@@ -16,10 +16,8 @@ description:
   - A key pair with another key is replaced; instances that exist keep the key they were launched with.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.change
 attributes:
-  check_mode:
-    description: Reads, and tells whether a run would change something.
-    support: full
   diff_mode:
     description: Shows the public key before and after.
     support: full
@@ -92,12 +90,7 @@ def main():
         "tags": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    aws.require_boto(module)
-    try:
-        outcome = manage(module.params, aws.Aws(module.params).client("ec2"), module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+    aws.run(module, lambda connection: manage(module.params, connection.client("ec2"), module.check_mode))
 
 
 if __name__ == "__main__":

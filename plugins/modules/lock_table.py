@@ -15,10 +15,8 @@ description:
   - Makes the on-demand table whose only key is the text C(name), and waits until it is active, or removes it.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.attributes.change
 attributes:
-  check_mode:
-    description: Reads, and tells whether a run would change something.
-    support: full
   diff_mode:
     description: Shows the table's name before and after.
     support: full
@@ -128,13 +126,11 @@ def main():
         "tags": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    aws.require_boto(module)
-    connection = aws.Aws(module.params)
-    try:
-        outcome = manage(module.params, connection.client("dynamodb"), connection.clock, module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+
+    def work(connection):
+        return manage(module.params, connection.client("dynamodb"), connection.clock, module.check_mode)
+
+    aws.run(module, work)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ description:
   - A bucket of another account or region is refused before anything is written.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -115,7 +116,7 @@ options:
                 description: Days after creation.
                 type: int
                 required: true
-              storage_class:
+              storage_class: &class
                 description: The class.
                 type: str
                 choices: [STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, GLACIER, DEEP_ARCHIVE]
@@ -130,11 +131,7 @@ options:
                 description: Days after they became old.
                 type: int
                 required: true
-              storage_class:
-                description: The class.
-                type: str
-                choices: [STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, GLACIER, DEEP_ARCHIVE]
-                required: true
+              storage_class: *class
       replication:
         description: Copies of new objects in other buckets, which need versioning as well.
         type: dict
@@ -223,14 +220,6 @@ options:
     type: list
     elements: str
     default: []
-  tags:
-    description: Tags of all buckets.
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether other tags are removed.
-    type: bool
-    default: true
 """
 
 EXAMPLES = r"""
@@ -514,8 +503,7 @@ def argument_spec():
         "buckets": several(bucket),
         "absent": names,
         "confirm": names,
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": flag(True),
+        **aws.tag_options(),
     }
 
 

@@ -14,9 +14,10 @@ description:
   - Asks every member's REST API what it is, so that the answer is not older than the question.
   - A member that does not answer is no failure; it is reported as not well.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.certificate
+  - selfhosted.ec2.cluster_client.wait
   - selfhosted.ec2.attributes.info
   - selfhosted.ec2.attributes.linux
-  - selfhosted.ec2.tls_client
 options:
   members:
     description: The members, names to the URLs of their REST APIs.
@@ -40,10 +41,6 @@ options:
     description: Require a synchronous standby where the cluster has a replica.
     type: bool
     default: true
-  wait:
-    description: Seconds to wait for what O(require) says before the module fails.
-    type: int
-    default: 0
   clone_wait:
     description: Seconds to wait besides while this member copies the leader's data.
     type: int
@@ -107,10 +104,9 @@ members:
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import patroni
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, patroni
 
 
 def read(params):
@@ -123,9 +119,7 @@ def read(params):
         reason = f"{params['cert_file']} is not on this host"
         return dict(patroni.summary({}), members={}, unhealthy=dict.fromkeys(members, reason))
     client = patroni.Client(params["ca_file"], params["cert_file"], params["key_file"])
-    with ThreadPoolExecutor(max_workers=len(members) or 1) as pool:
-        answers = pool.map(lambda url: patroni.member_view(client, url), members.values())
-        views = dict(zip(members, answers, strict=True))
+    views = cluster_client.ask_all(members, lambda name: patroni.member_view(client, members[name]))
     return dict(patroni.summary(views), members=views)
 
 
@@ -148,17 +142,10 @@ def main():
         argument_spec={
             "members": {"type": "dict", "required": True},
             "name": {"type": "str", "required": True},
-            "require": {
-                "type": "str",
-                "choices": ["nothing", "healthy", "redundant", "complete"],
-                "default": "nothing",
-            },
+            **cluster_client.gate_options("healthy", "redundant", "complete"),
             "synchronous": {"type": "bool", "default": True},
-            "wait": {"type": "int", "default": 0},
             "clone_wait": {"type": "int", "default": 0},
-            "ca_file": {"type": "path", "required": True},
-            "cert_file": {"type": "path", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            **cluster_client.certificate_options(),
         },
         supports_check_mode=True,
     )
@@ -166,9 +153,7 @@ def main():
         cluster, sentence = wait_until(module.params)
     except OSError as error:
         module.fail_json(msg=f"The PostgreSQL cluster cannot be read from this host: {error}.")
-    if sentence:
-        module.fail_json(msg=sentence, **cluster)
-    module.exit_json(changed=False, **cluster)
+    cluster_client.leave(module, cluster, sentence)
 
 
 if __name__ == "__main__":

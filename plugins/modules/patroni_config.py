@@ -15,12 +15,10 @@ description:
   - Values that mean the same are equal, for example C(5) and C("5"), or C(true) and C(on).
   - Settings that O(config) does not name are left; parameters of PostgreSQL that it does not name are taken out.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.certificate
+  - selfhosted.ec2.attributes.change
   - selfhosted.ec2.attributes.linux
-  - selfhosted.ec2.tls_client
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the configuration before and after.
     support: full
@@ -62,7 +60,7 @@ parameters:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import patroni, postgresql_settings
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, patroni, postgresql_settings
 
 
 def difference(before, after, parameters):
@@ -104,9 +102,7 @@ def main():
         argument_spec={
             "url": {"type": "str", "required": True},
             "config": {"type": "dict", "required": True},
-            "ca_file": {"type": "path", "required": True},
-            "cert_file": {"type": "path", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            **cluster_client.certificate_options(),
         },
         supports_check_mode=True,
     )

@@ -14,12 +14,10 @@ description:
   - Removes all keys of a cluster but its dynamic configuration, so that a restored member can begin the cluster anew.
   - Refuses while a leader holds its lock. Every Patroni of the cluster must be stopped.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.certificate
+  - selfhosted.ec2.attributes.change
   - selfhosted.ec2.attributes.linux
-  - selfhosted.ec2.tls_client
 attributes:
-  check_mode:
-    description: Says what would be removed.
-    support: full
   diff_mode:
     description: Shows the keys before and after.
     support: full
@@ -65,7 +63,7 @@ import base64
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, etcd
 
 
 def encode(text):
@@ -134,9 +132,7 @@ def main():
             "namespace": {"type": "str", "default": "/service"},
             "endpoints": {"type": "list", "elements": "str", "required": True},
             "wait": {"type": "int", "default": 60},
-            "ca_file": {"type": "path", "required": True},
-            "cert_file": {"type": "path", "required": True},
-            "key_file": {"type": "path", "required": True, "no_log": False},
+            **cluster_client.certificate_options(),
         },
         supports_check_mode=True,
     )

@@ -15,11 +15,9 @@ description:
     as the user that owns the data.
   - A stanza that belongs to another cluster is refused, never upgraded and never deleted.
 extends_documentation_fragment:
+  - selfhosted.ec2.attributes.change
   - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says whether the stanza would be created.
-    support: full
   diff_mode:
     description: Shows whether the stanza was there.
     support: full

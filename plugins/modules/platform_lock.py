@@ -20,6 +20,15 @@ description:
   - Further plays of the same run take the same lock again, or make sure that it is still theirs.
   - The lock of a run that has ended on the same machine is free at once, without waiting for its lease.
   - Not taken in check mode.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.controller
+attributes:
+  check_mode:
+    description: Does nothing in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing on a host, so there is no difference to show.
+    support: none
 options:
   platform:
     description: Name of the platform.
@@ -39,16 +48,6 @@ options:
   owner:
     description: Whose lock to break, as the refusal names it; the first word, C(user@host), is enough.
     type: str
-attributes:
-  check_mode:
-    description: Does nothing in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing on a host, so there is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller only.
-    support: full
 requirements:
   - boto3
 """

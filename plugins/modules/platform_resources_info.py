@@ -118,12 +118,7 @@ def collect(connection, platform):
 def main():
     spec = {**aws.argument_spec(), "platform": {"type": "str", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    aws.require_boto(module)
-    try:
-        outcome = collect(aws.Aws(module.params), module.params["platform"])
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+    aws.run(module, lambda connection: collect(connection, module.params["platform"]))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ description:
   - A successful result is never shown (as with C(no_log)); a failure is, and holds no secret.
   - Give the result to the hosts by C(set_fact) under C(no_log), as C(playbooks/tasks/begin.yml) does.
     It is no fact of its own, since facts may go to a fact cache on disk.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.controller
 options:
   platform:
     description: Name of the platform.
@@ -38,16 +41,6 @@ options:
   roles_path:
     description: The folder of the roles, if not this collection's own.
     type: path
-attributes:
-  check_mode:
-    description: Reads in check mode too, and changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller only.
-    support: full
 requirements:
   - boto3
 """

@@ -13,13 +13,9 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Reads, in one execution, which data the volume holds, which packages are missing, how large the host is, and the
     parameters of the running server with the context in which each takes effect.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
 attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
   platform:
     description: Debian hosts.
     platforms: debian

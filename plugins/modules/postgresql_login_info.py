@@ -13,19 +13,11 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Lists the sessions of login roles in the server on this host, and their clients in its PgBouncer.
   - Where a password is given it logs in, by TLS, at the server and through PgBouncer.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
 requirements:
   - psycopg2 on the host
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
 options:
   logins:
     description: The login roles.

@@ -15,17 +15,15 @@ description:
   - Passwords are compared by their SCRAM verifiers, and only verifiers are sent to the server, which logs neither.
   - Roles and databases that the description does not name are left. Databases are never dropped.
   - On a server that is not the leader it does nothing.
-requirements:
-  - psycopg2 on the host
 extends_documentation_fragment:
+  - selfhosted.ec2.attributes.change
   - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the statements, without passwords.
     support: full
+requirements:
+  - psycopg2 on the host
 options:
   socket_directory:
     description: Directory of the server's socket. The module connects there as the database role V(postgres).

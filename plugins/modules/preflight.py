@@ -24,6 +24,7 @@ description:
   - What depends on C(platform_secrets) or on facts, while these are not read yet, is not judged.
 extends_documentation_fragment:
   - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.controller
 options:
   roles:
     description:
@@ -38,10 +39,6 @@ options:
     description: Only refuse unknown names C(platform_x) among the variables of the play's hosts; no host need exist.
     type: bool
     default: false
-attributes:
-  action:
-    description: Runs on the controller only.
-    support: full
 """
 
 EXAMPLES = r"""

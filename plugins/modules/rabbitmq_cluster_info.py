@@ -14,25 +14,14 @@ description:
   - Asks every member's management API what it sees, and the majority for the quorum queues, in one execution.
   - A member that does not answer is no failure; it is reported as not well.
   - Reads whether this host's volume holds data, its identity file, and which version is installed.
-attributes:
-  check_mode:
-    description: Does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.rabbitmq]
+extends_documentation_fragment:
+  - selfhosted.ec2.rabbitmq
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.cluster_client.volume
+  - selfhosted.ec2.cluster_client.wait
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
 options:
-  identity_file:
-    description: File beside the data that says which member the volume holds.
-    type: path
-  data_dir:
-    description: Directory of the node's data on this host.
-    type: path
   require:
     description:
       - What must be so before the module returns.
@@ -44,10 +33,6 @@ options:
     type: str
     choices: [nothing, healthy, redundant, complete]
     default: nothing
-  wait:
-    description: Seconds to wait for what O(require) says before the module fails.
-    type: int
-    default: 0
 """
 
 EXAMPLES = r"""
@@ -127,22 +112,17 @@ installed:
   type: str
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import rabbitmq
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, rabbitmq
 
 
-def wait_until(params):
-    """Read again until O(require) is met; return the last answer and what is missing."""
-    cluster = rabbitmq.Cluster(params)
-    end = time.monotonic() + params["wait"]
-    while True:
-        found = cluster.read()
-        sentence = rabbitmq.missing(found, params["name"], params["require"])
-        if not sentence or time.monotonic() >= end:
-            return found, sentence
-        time.sleep(1)
+def read(params):
+    """Return the module's answer for its parameters.
+
+    :raises OSError, ValueError: a local file cannot be read.
+    """
+    disk = rabbitmq.read_disk(params["identity_file"], params["data_dir"])
+    return dict(rabbitmq.Cluster(params).read(), **disk)
 
 
 def installed(module):
@@ -158,26 +138,16 @@ def main():
     module = AnsibleModule(
         argument_spec={
             **rabbitmq.argument_spec(),
-            "identity_file": {"type": "path"},
-            "data_dir": {"type": "path"},
-            "require": {
-                "type": "str",
-                "choices": ["nothing", "healthy", "redundant", "complete"],
-                "default": "nothing",
-            },
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.volume_options(),
+            **cluster_client.gate_options("healthy", "redundant", "complete"),
         },
         supports_check_mode=True,
     )
     try:
-        found, sentence = wait_until(module.params)
-        found.update(rabbitmq.read_disk(module.params["identity_file"], module.params["data_dir"]))
+        cluster, sentence = cluster_client.gate(module, read, rabbitmq.missing)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"RabbitMQ cannot be read from this host: {error}.")
-    found["installed"] = installed(module)
-    if sentence:
-        module.fail_json(msg=sentence, **found)
-    module.exit_json(changed=False, **found)
+    cluster_client.leave(module, dict(cluster, installed=installed(module)), sentence)
 
 
 if __name__ == "__main__":

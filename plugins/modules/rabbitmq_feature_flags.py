@@ -13,18 +13,15 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - A version can only join members whose feature flags it needs are enabled, so all stable ones are enabled after an
     upgrade and required before the next. Experimental ones are left alone.
+extends_documentation_fragment:
+  - selfhosted.ec2.rabbitmq
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows no difference.
     support: none
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.rabbitmq]
 options:
   state:
     description:

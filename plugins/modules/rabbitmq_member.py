@@ -13,10 +13,11 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - What the management API has no request for, by RabbitMQ's own commands, run on this host.
   - No member is ever reset.
+extends_documentation_fragment:
+  - selfhosted.ec2.rabbitmq
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows no difference.
     support: none
@@ -24,7 +25,6 @@ attributes:
     description: Linux hosts with RabbitMQ's commands and the cluster's cookie.
     platforms: posix
     support: full
-extends_documentation_fragment: [selfhosted.ec2.rabbitmq]
 options:
   state:
     description:

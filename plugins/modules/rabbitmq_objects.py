@@ -17,18 +17,15 @@ description:
     and unused. Between a described exchange and a described queue the bindings are those described.
   - Passwords are compared with the kept hash, and sent as a hash.
   - Quorum queues, also those that clients made, get replicas on running members until they have O(replicas).
+extends_documentation_fragment:
+  - selfhosted.ec2.rabbitmq
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the objects before and after, without passwords.
     support: full
-  platform:
-    description: Linux hosts.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [selfhosted.ec2.rabbitmq]
 options:
   users:
     description: All users besides O(user).

@@ -16,15 +16,12 @@ description:
   - Reads whether this host's volume holds data, and its identity file.
 extends_documentation_fragment:
   - selfhosted.ec2.redis
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.cluster_client.volume
+  - selfhosted.ec2.cluster_client.wait
   - selfhosted.ec2.attributes.info
   - selfhosted.ec2.attributes.linux
 options:
-  identity_file:
-    description: File beside the data that says which member the volume holds.
-    type: path
-  data_dir:
-    description: Directory of the data on this host.
-    type: path
   require:
     description:
       - What must be so before the module returns.
@@ -34,10 +31,6 @@ options:
     type: str
     choices: [nothing, healthy, redundant, complete]
     default: nothing
-  wait:
-    description: Seconds to wait for what O(require) says before the module fails.
-    type: int
-    default: 0
 """
 
 EXAMPLES = r"""
@@ -97,10 +90,8 @@ holds_data:
   type: bool
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, redis
 
 
 def read(params):
@@ -112,39 +103,20 @@ def read(params):
     return dict(redis.Cluster(params).read(), **disk)
 
 
-def wait_until(params):
-    """Read again until O(require) is met; return the last answer and what is missing."""
-    end = time.monotonic() + params["wait"]
-    while True:
-        cluster = read(params)
-        sentence = redis.missing(cluster, params["name"], params["require"])
-        if not sentence or time.monotonic() >= end:
-            return cluster, sentence
-        time.sleep(0.5)
-
-
 def main():
     module = AnsibleModule(
         argument_spec={
             **redis.argument_spec(),
-            "identity_file": {"type": "path"},
-            "data_dir": {"type": "path"},
-            "require": {
-                "type": "str",
-                "choices": ["nothing", "healthy", "redundant", "complete"],
-                "default": "nothing",
-            },
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.volume_options(),
+            **cluster_client.gate_options("healthy", "redundant", "complete"),
         },
         supports_check_mode=True,
     )
     try:
-        cluster, sentence = wait_until(module.params)
+        cluster, sentence = cluster_client.gate(module, read, redis.missing, pause=0.5)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"Redis cannot be read from this host: {error}.")
-    if sentence:
-        module.fail_json(msg=sentence, **cluster)
-    module.exit_json(changed=False, **cluster)
+    cluster_client.leave(module, cluster, sentence)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,15 @@ description:
   - Lets the primary hold writes back, waits until a replica has all of them, asks a Sentinel for the failover, and
     makes the old primary a replica before the held writes go on, so that they are refused there and not lost.
   - Refuses unless all members are well.
+extends_documentation_fragment:
+  - selfhosted.ec2.redis
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says whether the primary would move.
-    support: full
   diff_mode:
     description: Only says who was the primary before and after.
     support: none
-extends_documentation_fragment:
-  - selfhosted.ec2.redis
-  - selfhosted.ec2.attributes.linux
 options:
   primary:
     description: Move only when this member is the primary. Without it, whoever is.
@@ -62,7 +61,7 @@ import contextlib
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, redis
 
 #: Milliseconds for which the primary holds writes back at most.
 PAUSE_MS = 4000
@@ -73,15 +72,12 @@ def await_state(cluster, params, require):
 
     :raises redis.RedisError: it is not in time; the text is a sentence.
     """
-    end = time.monotonic() + params["wait"]
-    while True:
-        found = cluster.read()
-        sentence = redis.missing(found, params["name"], require)
-        if not sentence:
-            return found
-        if time.monotonic() >= end:
-            raise redis.RedisError(sentence.rstrip("."))
-        time.sleep(0.5)
+    found, sentence = cluster_client.wait_until(
+        cluster.read, lambda found: redis.missing(found, params["name"], require), params["wait"], pause=0.5
+    )
+    if sentence:
+        raise redis.RedisError(sentence.rstrip("."))
+    return found
 
 
 class Link:

@@ -15,16 +15,15 @@ description:
     SENTINEL SET. What is equal is never set again.
   - Lets both load their ACL files, and the server its certificates, when these have changed since they were loaded.
   - Who is primary is never set. Only a Sentinel that watches nothing is told whom to watch.
+extends_documentation_fragment:
+  - selfhosted.ec2.redis
+  - selfhosted.ec2.cluster_client.login
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
 attributes:
-  check_mode:
-    description: Says what would change.
-    support: full
   diff_mode:
     description: Shows the options before and after, without passwords.
     support: full
-extends_documentation_fragment:
-  - selfhosted.ec2.redis
-  - selfhosted.ec2.attributes.linux
 options:
   config:
     description: Runtime options of the server. Without it the server is left alone.

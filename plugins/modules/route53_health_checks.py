@@ -14,10 +14,12 @@ author:
 description:
   - Reads all health checks once, compares those of the owner with the description, and changes what differs.
   - A check is the owner's when its caller reference begins with O(owner); checks of others are never touched.
+  - Each check has its name in the tag C(Name), besides O(tags).
   - What Route 53 cannot change (type, interval, latency measuring, whether there is an address) makes a new check. The
     old one stays until a run with O(prune), so that records can be pointed at the new one in between.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
+  - selfhosted.ec2.aws.tags
   - selfhosted.ec2.attributes.plan
 attributes:
   diff_mode:
@@ -110,14 +112,6 @@ options:
     description: Whether checks of the owner that O(health_checks) does not hold are removed.
     type: bool
     default: false
-  tags:
-    description: Tags of every check besides C(Name).
-    type: dict
-    default: {}
-  purge_tags:
-    description: Whether other tags are removed.
-    type: bool
-    default: true
 """
 
 EXAMPLES = r"""
@@ -264,18 +258,13 @@ def argument_spec():
         "owner": {"type": "str", "required": True},
         "health_checks": {"type": "list", "elements": "dict", "default": [], "options": check_spec()},
         "prune": {"type": "bool", "default": False},
-        "tags": {"type": "dict", "default": {}},
-        "purge_tags": {"type": "bool", "default": True},
+        **aws.tag_options(),
     }
 
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-
-    def work(connection):
-        return manage(module.params, connection.client("route53"), module.check_mode)
-
-    aws.run(module, work)
+    aws.run(module, lambda connection: manage(module.params, connection.client("route53"), module.check_mode))
 
 
 if __name__ == "__main__":

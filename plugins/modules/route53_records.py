@@ -357,11 +357,7 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-
-    def work(connection):
-        return manage(module.params, connection.client("route53"), module.check_mode)
-
-    aws.run(module, work)
+    aws.run(module, lambda connection: manage(module.params, connection.client("route53"), module.check_mode))
 
 
 if __name__ == "__main__":

@@ -257,15 +257,9 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    aws.require_boto(module)
     if secrets_plan.CRYPTOGRAPHY_ERROR:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=secrets_plan.CRYPTOGRAPHY_ERROR)
-    connection = aws.Aws(module.params)
-    try:
-        outcome_ = manage(module.params, connection.client("ssm"), module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome_)
+    aws.run(module, lambda connection: manage(module.params, connection.client("ssm"), module.check_mode))
 
 
 if __name__ == "__main__":

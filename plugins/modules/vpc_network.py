@@ -310,16 +310,14 @@ def main():
         supports_check_mode=True,
         required_if=[("state", "present", ("environment", "cidr", "subnets"))],
     )
-    aws.require_boto(module)
-    connection = aws.Aws(module.params)
-    try:
+
+    def work(connection):
         wanted = {name: value for name, value in module.params.items() if name not in CONNECTION}
         wanted["region"] = connection.region
         client = connection.client("ec2")
-        result = manage(wanted, module.params["state"], client, connection.clock, module.check_mode)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+        return manage(wanted, module.params["state"], client, connection.clock, module.check_mode)
+
+    aws.run(module, work)
 
 
 if __name__ == "__main__":

@@ -372,11 +372,8 @@ class Account:
         have["distributions"][arn] = {"web_acl": config.get("WebACLId", ""), "etag": answer["ETag"], "config": config}
 
     def _read_tags(self, have, arns):
-        tagging = self.connection.client("resourcegroupstaggingapi")
-        answer = tagging.call("get_resources", ResourceARNList=arns)
-        have["tags"].update({arn: {} for arn in arns})
-        for entry in answer["ResourceTagMappingList"]:
-            have["tags"][entry["ResourceARN"]] = aws.tags_of(entry)
+        found = aws.read_tags(self.connection.client("resourcegroupstaggingapi"), arns)
+        have["tags"].update({arn: found.get(arn, {}) for arn in arns})
 
     def _foreign(self, want, have):
         """Return the web ACLs of the resources that have not ours; a resource that does not exist is an error."""
@@ -579,12 +576,7 @@ def argument_spec():
 
 def main():
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    aws.require_boto(module)
-    try:
-        outcome = manage(module.params, aws.Aws(module.params), module.check_mode, module.warn)
-    except aws.AwsError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**outcome)
+    aws.run(module, lambda connection: manage(module.params, connection, module.check_mode, module.warn))
 
 
 if __name__ == "__main__":

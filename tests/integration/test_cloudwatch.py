@@ -88,6 +88,7 @@ def test_fifty_unchanged_alarms_cost_two_calls(front, alarms):
 
 def test_more_than_one_page(front, alarms, monkeypatch):
     monkeypatch.setattr(cloudwatch_alarms, "PAGE", 5)
+    monkeypatch.setattr(aws, "TAGS_PAGE", 5)
     many = [cpu(f"many-{number}") for number in range(6)]
     alarms(prefix="many-", alarms=many, tags={"a": "b"})
     front.forget_calls()

@@ -1,23 +1,10 @@
-import importlib.util
-import sys
 import threading
 import time
-from pathlib import Path
 
 import psycopg
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "platform" / "ledger.py"
-
-
-@pytest.fixture(scope="module")
-def ledger():
-    spec = importlib.util.spec_from_file_location("ledger", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ledger"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["ledger"]
+from tests.platform import ledger
 
 
 class Server:
@@ -75,7 +62,7 @@ class Warned:
     message_primary = "canceling wait for synchronous replication due to user request"
 
 
-def run(ledger, tmp_path, server, writes, clients=1):
+def run(tmp_path, server, writes, clients=1):
     book = ledger.Ledger(["x"] * clients, tmp_path / "ids", rate=1000, connect=server.connect)
     book.prepare()
     with book:
@@ -83,9 +70,9 @@ def run(ledger, tmp_path, server, writes, clients=1):
     return book
 
 
-def test_what_was_acknowledged_is_in_the_file_and_in_the_table(ledger, tmp_path):
+def test_what_was_acknowledged_is_in_the_file_and_in_the_table(tmp_path):
     server = Server()
-    book = run(ledger, tmp_path, server, 30, clients=3)
+    book = run(tmp_path, server, 30, clients=3)
     lines = [tuple(line.split()[:2]) for line in (tmp_path / "ids").read_text().splitlines()]
     assert sorted(lines) == sorted((str(item.client), str(item.sequence)) for item in book.acknowledged)
     assert len({client for client, _ in lines}) == 3
@@ -93,20 +80,20 @@ def test_what_was_acknowledged_is_in_the_file_and_in_the_table(ledger, tmp_path)
     assert book.counts().acknowledged == len(lines) == len(server.rows)
 
 
-def test_a_lost_acknowledged_id_is_named(ledger, tmp_path):
+def test_a_lost_acknowledged_id_is_named(tmp_path):
     server = Server()
-    book = run(ledger, tmp_path, server, 10)
+    book = run(tmp_path, server, 10)
     lost = server.rows.pop(4)
     assert book.missing() == [lost]
 
 
-def test_a_broken_connection_leaves_an_unknown_that_may_or_may_not_be_there(ledger, tmp_path):
+def test_a_broken_connection_leaves_an_unknown_that_may_or_may_not_be_there(tmp_path):
     server = Server()
     server.plan = {
         3: (psycopg.OperationalError("gone"), True, None),
         5: (psycopg.OperationalError("gone"), False, None),
     }
-    book = run(ledger, tmp_path, server, 10)
+    book = run(tmp_path, server, 10)
     assert (book.counts().unknown, book.counts().refused) == (2, 0)
     assert book.missing() == []
     sequences = [item.sequence for item in book.acknowledged]
@@ -115,7 +102,7 @@ def test_a_broken_connection_leaves_an_unknown_that_may_or_may_not_be_there(ledg
     assert len(set(sequences)) == len(sequences), "an id was repeated"
 
 
-def test_a_read_only_server_refuses_and_no_server_is_no_write(ledger, tmp_path):
+def test_a_read_only_server_refuses_and_no_server_is_no_write(tmp_path):
     server = Server()
     server.plan = {2: (psycopg.errors.ReadOnlySqlTransaction("read only"), False, None)}
     server.refuse_connections = 0
@@ -128,22 +115,22 @@ def test_a_read_only_server_refuses_and_no_server_is_no_write(ledger, tmp_path):
     assert (counts.refused, counts.unknown, counts.connections_failed) == (1, 0, 4)
 
 
-def test_a_commit_with_a_warning_is_not_acknowledged(ledger, tmp_path):
+def test_a_commit_with_a_warning_is_not_acknowledged(tmp_path):
     server = Server()
     server.plan = {4: (None, True, Warned)}
-    book = run(ledger, tmp_path, server, 8)
+    book = run(tmp_path, server, 8)
     assert book.counts().unknown == 1
     assert 4 not in [item.sequence for item in book.acknowledged]
 
 
-def test_gaps_are_those_that_end_after_the_fault(ledger):
+def test_gaps_are_those_that_end_after_the_fault():
     moments = [0.0, 5.0, 5.1, 5.2, 8.2, 8.3]
     assert ledger.longest_gap(moments, 5.15) == pytest.approx(3.0)
     assert ledger.longest_gap(moments, 1.0) == pytest.approx(5.0)
     assert ledger.longest_gap(moments, 9.0) == float("inf")
 
 
-def test_a_write_that_hangs_is_cut_off(ledger, tmp_path):
+def test_a_write_that_hangs_is_cut_off(tmp_path):
     import socket
 
     near, far = socket.socketpair()
@@ -170,7 +157,7 @@ def test_a_write_that_hangs_is_cut_off(ledger, tmp_path):
     far.close()
 
 
-def test_clients_begin_with_different_edges(ledger):
+def test_clients_begin_with_different_edges():
     addresses = ["10.0.0.1", "10.0.0.2"]
     texts = [
         ledger.edge_conninfo("postgresql.lab.internal", addresses, 5432, first, dbname="trades") for first in (0, 1)

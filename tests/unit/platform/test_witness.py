@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "platform" / "witness.py"
+from tests.platform import witness
 
 
-@pytest.fixture(scope="module")
-def witness():
-    spec = importlib.util.spec_from_file_location("witness", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["witness"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["witness"]
-
-
-def answers(witness, text):
+def answers(text):
     """`a:f..f` is a host and its answers second by second; a point is none."""
     found = []
     for host, letters in (word.split(":") for word in text.split()):
@@ -44,10 +30,10 @@ def answers(witness, text):
         ("a:fff... b:ttffff c:tttttt", 0),
     ],
 )
-def test_two_at_once(witness, text, seconds):
-    assert witness.two_at_once(answers(witness, text)) == pytest.approx(seconds)
+def test_two_at_once(text, seconds):
+    assert witness.two_at_once(answers(text)) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("line", ["", "1.0 2.0 none", "1.0", "1.0 2.0", "x y f", "1.0 2.0 f more"])
-def test_what_is_no_answer(witness, line):
+def test_what_is_no_answer(line):
     assert witness.parse("a", line) is None

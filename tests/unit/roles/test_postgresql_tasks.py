@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.selfhosted.ec2.plugins.filter.postgresql import blank_refusal
+
+from tests.unit.roles import playing
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles" / "postgresql" / "tasks"
@@ -32,22 +32,7 @@ def run(path, plays, hosts, *arguments):
     inventory = {
         "all": {"hosts": hosts, "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}
     }
-    (path / "inventory.json").write_text(json.dumps(inventory))
-    (path / "play.json").write_text(json.dumps(plays))
-    (path / "ansible.cfg").write_text("[defaults]\nnocolor = True\n")
-    result = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.json", "play.json", *arguments],
-        cwd=path,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(path / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.returncode, result.stdout + result.stderr
+    return playing.run(path, plays, inventory, *arguments)
 
 
 def test_switchover_in_check_mode_asks_nobody_and_fails_nowhere(tmp_path):

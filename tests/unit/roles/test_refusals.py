@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.roles import playing
+
 SLOTS = ["database-1", "database-2", "database-3"]
 ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq")
 MEMBERS = tuple(f"{role}_members" for role in ROLES)
@@ -264,24 +259,9 @@ def variables(host, change=()):
 def preflight(path, role, hosts):
     """Check one role for hosts with their variables, all in one run; return the exit code and what it says."""
     groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ROLES}
-    (path / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts, "children": groups}}))
     task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": [role]}, "run_once": True}
     play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
-    (path / "play.json").write_text(json.dumps([play]))
-    (path / "ansible.cfg").write_text("[defaults]\nnocolor = True\n")
-    result = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.json", "play.json"],
-        cwd=path,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(path / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.returncode, result.stdout + result.stderr
+    return playing.run(path, [play], {"all": {"hosts": hosts, "children": groups}})
 
 
 @pytest.fixture(scope="module")
