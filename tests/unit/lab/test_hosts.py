@@ -193,6 +193,18 @@ def test_a_process_inside_a_host_group_makes_no_group_below_it():
     assert cgroups.parse_own("4:memory:/box/ec2-lab/lab/i-1\n") == {"memory": "box"}
 
 
+@pytest.mark.parametrize(("controller", "name", "weight"), [("cpu", "cpu.shares", "16384"), ("", "cpu.weight", "1600")])
+def test_hosts_have_the_processor_time_of_many_processes(tmp_path, monkeypatch, controller, name, weight):
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "is_v2", lambda: not controller)
+    monkeypatch.setattr(cgroups, "parse_own", lambda _text: {})
+    top = tmp_path / controller / "ec2-lab"
+    top.mkdir(parents=True)
+    (top / name).write_text("1")
+    cgroups.make("lab", "i-1", 1)
+    assert (top / name).read_text() == weight
+
+
 def test_groups_are_found_wherever_they_were_made(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     for place in ("freezer/ec2-lab/lab/i-1", "memory/box/b0/ec2-lab/lab/i-1", "memory/box/b0/ec2-lab/other/i-2"):
