@@ -151,8 +151,14 @@ class Platform:
         )
 
     def writable(self) -> list[str]:
-        """The hosts whose PostgreSQL takes writes, each asked itself."""
-        return [host for host in self.databases if self.run(host, IS_STANDBY).strip() == "f"]
+        """The hosts whose PostgreSQL takes writes, each asked itself; one that takes no connection takes none."""
+        return [host for host in self.databases if self._is_standby(host) == "f"]
+
+    def _is_standby(self, host: str) -> str:
+        try:
+            return self.run(host, IS_STANDBY).strip()
+        except subprocess.CalledProcessError:
+            return ""
 
     def complaints(self) -> list[str]:
         """What keeps the platform from being well, as sentences; empty when it is."""
