@@ -40,11 +40,11 @@ def test_switchover_in_check_mode_asks_nobody_and_fails_nowhere(tmp_path):
         "__postgresql_before": {"leader": "database-1"},
         "__postgresql_cluster": {"leader": "database-1"},
         "__postgresql_rest_urls": {"database-1": "https://database-1.invalid:8008"},
-        "postgresql_switchover_candidate": "database-2",
+        "__postgresql_candidate": "database-2",
         **{f"__postgresql_{name}": "/nowhere" for name in ("ca", "cert", "key")},
     }
-    names = ("Let the chosen one take over", "Refuse to call it done when the leader is the same", "Show who leads")
-    steps = tasks("switchover.yml", *names)
+    names = ("Refuse to call it done when the leader is the same", "Show who leads")
+    steps = tasks("hand_over.yml", "Let a standby take over") + tasks("switchover.yml", *names)
     code, text = play(tmp_path, steps, {"database-1": variables}, "--check")
     assert code == 0, text
     assert "failed=0" in text
