@@ -12,7 +12,7 @@ ROOT = Path("/sys/fs/cgroup")
 TOP = "ec2-lab"
 #: Processor time of all hosts together, in processes of the controller. A group counts as one process beside those
 #: outside, so that all hosts would have to share that of one, and crawl while Ansible and the tests are busy.
-WEIGHT = 16
+WEIGHT = 4
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified")
 
 
