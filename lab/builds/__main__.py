@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from lab.builds import buildable
@@ -10,6 +11,8 @@ from lab.services.mirror import ARTIFACT_LIST, Mirror, MirrorError
 
 
 def main(names: list[str]) -> int:
+    # Ended in the middle, it ends the build and leaves nothing half made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lab = Lab("lab")
     mirror = Mirror(lab.mirror, lab.cache / "artifacts")
     for entry in buildable(ARTIFACT_LIST):
