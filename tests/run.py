@@ -30,7 +30,7 @@ LABS = ("test", "test2")
 DEFAULT = ["lint", "unit", "aws", "roles", "build", "platform"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 # inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
-ALL_TIERS = "database,cache,queue,events,edge"
+ALL_TIERS = "database,cache,queue,events,files,edge"
 # Their faults are timed, so nothing else runs beside them.
 ALONE = ("platform", "faults", "faults-aws")
 # The longest begin first, so that the lanes end together.

@@ -27,29 +27,36 @@ def file_storage_start(views, record, name, members, domain):
         member may start.
     """
     view, identity = views[name], views[name]["identity"]
-    if identity and (identity.get("member"), identity.get("domain")) != (name, domain):
+    owner = identity or view["joining"]
+    if owner and (owner.get("member"), owner.get("domain")) != (name, domain):
         return _refuse(
-            f"The volume of {name} belongs to file storage member {identity.get('member')} of"
-            f" {identity.get('domain')}; attach the volume of {name} instead."
+            f"The volume of {name} belongs to file storage member {owner.get('member')} of"
+            f" {owner.get('domain')}; attach the volume of {name} instead."
         )
-    if not identity and view["holds_data"]:
+    if not owner and view["holds_data"]:
         return _refuse(
             f"The volume of {name} holds buckets, but not the identity of a member; empty it, or attach another one."
         )
     if not record:
         return _first(views, name, members)
+    if not record["primary"]:
+        return _refuse(
+            f"A move of the file storage to {record['next']} has begun and not ended; end it first"
+            f" (failover_file_storage.yml -e file_storage_primary={record['next']})."
+        )
     if identity:
         return {"state": "keep", "error": ""}
     if record["primary"] == name:
         return _refuse(
-            f"{name} is the primary of the file storage, but its volume is empty; make another member the primary"
-            " (failover_file_storage.yml), or restore a snapshot (restore_file_storage.yml)."
+            f"{name} is the primary of the file storage, but its volume does not hold the store; make another member"
+            f" the primary (failover_file_storage.yml -e file_storage_lost={name})."
         )
     return {"state": "join", "error": ""}
 
 
 def _first(views, name, members):
-    full = sorted(host for host, other in views.items() if other["identity"])
+    # A first run that was cut off may have left the identity, but no bucket: no gateway starts without the record.
+    full = sorted(host for host, other in views.items() if other["holds_data"])
     if full:
         return _refuse(
             f"Nothing says who is primary, and {', '.join(full)} hold a store; name the one to go on with"
@@ -61,7 +68,9 @@ def _first(views, name, members):
             f"Nothing says who is primary and {', '.join(absent)} took no part in this run, so it is unknown whether a"
             " store exists; start all members for the first run."
         )
-    return {"state": "new" if name == members[0] else "join", "error": ""}
+    if name == members[0]:
+        return {"state": "new", "error": ""}
+    return {"state": "keep" if views[name]["identity"] else "join", "error": ""}
 
 
 def _refuse(sentence):

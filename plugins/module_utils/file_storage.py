@@ -94,12 +94,17 @@ def load(path):
 
 
 def read_disk(directory):
-    """Return C(identity) (dict, {} without the file), C(holds_data) and C(copy) (state of the copy) of the volume."""
+    """Return what the volume holds.
+
+    :returns: dict of C(identity) and C(joining), both {} without their file, C(holds_data), and C(last_copy), the state
+        of the copy.
+    """
     data = os.path.join(directory, "data")
     # The gateway's own entries begin with a dot, which no bucket's name does.
     buckets = [name for name in os.listdir(data) if not name.startswith(".")] if os.path.isdir(data) else []
     return {
         "identity": load(os.path.join(directory, "identity.json")),
+        "joining": load(os.path.join(directory, "joining.json")),
         "holds_data": bool(buckets),
         "last_copy": load(os.path.join(directory, "state", "copy.json")),
     }

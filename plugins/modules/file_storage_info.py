@@ -90,6 +90,10 @@ identity:
   description: Member and domain that the volume belongs to, empty when it is new.
   returned: always
   type: dict
+joining:
+  description: Member and domain of a volume whose first whole copy has not ended, else empty.
+  returned: always
+  type: dict
 holds_data:
   description: The volume holds buckets.
   returned: always

@@ -12,28 +12,12 @@ import time
 import uuid
 from dataclasses import dataclass
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from lab.endpoints import ASSETS
 
 ERRORS = (BotoCoreError, ClientError, OSError)
 BUCKET = "reports"
-FILES, ASSETS = 9000, 443
-
-
-def client(domain: str, secret: str, authority: str, region: str):
-    """A client of the S3 API through HAProxy; the name in the certificate is verified."""
-    return boto3.client(
-        "s3",
-        endpoint_url=f"https://files.{domain}:{FILES}",
-        region_name=region,
-        aws_access_key_id="trading",
-        aws_secret_access_key=secret,
-        verify=authority,
-        config=Config(
-            s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}
-        ),
-    )
 
 
 def public_object(host: str, path: str, authority: str) -> tuple[int, str, bytes]:

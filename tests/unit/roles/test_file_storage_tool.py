@@ -100,7 +100,7 @@ def test_guard_makes_all_others_read_only(tool, settings, monkeypatch, primary):
 
 def test_guard_refuses_an_empty_volume_under_an_old_identity(tool, settings, monkeypatch):
     monkeypatch.setattr(tool, "read_record", lambda _settings: record())
-    with pytest.raises(tool.Fault, match="its volume is empty"):
+    with pytest.raises(tool.Fault, match="does not hold the store"):
         tool.guard(settings)
     assert not Path(settings["role_file"]).exists()
 
@@ -155,6 +155,21 @@ def test_the_first_pass_under_a_new_primary_keeps_aside_what_it_removes(tool, se
     assert first[-2:] == ["rsync://files-2.trading.internal/data/", f"{settings['directory']}/data/"]
     assert state["started"] <= state["finished"]
     assert {"--xattrs", "--delete-delay", "--modify-window=-1"} <= set(second)
+
+
+def test_the_first_whole_copy_ties_the_volume_to_its_member(tool, settings, copied):
+    directory = Path(settings["directory"])
+    (directory / "joining.json").write_text("{}")
+    copied.code[0] = 12
+    with pytest.raises(tool.Fault):
+        tool.run_pass(settings, record("files-2", 8), "files-2")
+    assert not (directory / "identity.json").exists()
+    copied.code[0] = 0
+    tool.run_pass(settings, record("files-2", 8), "files-2")
+    # In the form in which the role writes it, which then changes nothing.
+    text = '{\n    "domain": "trading.internal",\n    "member": "files-1"\n}\n'
+    assert (directory / "identity.json").read_text() == text
+    assert not (directory / "joining.json").exists()
 
 
 def test_files_that_vanish_under_way_are_no_failure(tool, settings, copied):

@@ -9,11 +9,21 @@ from ansible_collections.selfhosted.ec2.plugins.filter import file_storage
 MEMBERS = ["files-1", "files-2"]
 DOMAIN = "trading.internal"
 RECORD = {"primary": "files-1", "next": "", "epoch": 7}
-EMPTY = {"identity": {}, "holds_data": False}
+EMPTY = {"identity": {}, "joining": {}, "holds_data": False}
 
 
 def of(name, domain=DOMAIN):
-    return {"identity": {"member": name, "domain": domain}, "holds_data": True}
+    return {"identity": {"member": name, "domain": domain}, "joining": {}, "holds_data": True}
+
+
+def begun(name):
+    """As a first run leaves it that was cut off before the record of who is primary was written."""
+    return {**of(name), "holds_data": False}
+
+
+def joining(name):
+    """As a run leaves it that was cut off before the first copy had ended."""
+    return {"identity": {}, "joining": {"member": name, "domain": DOMAIN}, "holds_data": True}
 
 
 def start(name, views, record):
@@ -29,6 +39,11 @@ def start(name, views, record):
         ("files-2", {"files-1": of("files-1"), "files-2": EMPTY}, RECORD, "join"),
         ("files-2", {"files-2": EMPTY}, RECORD, "join"),
         ("files-2", {"files-2": of("files-2")}, RECORD, "keep"),
+        ("files-1", {"files-1": begun("files-1"), "files-2": EMPTY}, {}, "new"),
+        ("files-2", {"files-1": begun("files-1"), "files-2": EMPTY}, {}, "join"),
+        ("files-1", {"files-1": begun("files-1"), "files-2": EMPTY}, RECORD, "keep"),
+        ("files-2", {"files-1": of("files-1"), "files-2": joining("files-2")}, RECORD, "join"),
+        ("files-2", {"files-1": begun("files-1"), "files-2": begun("files-2")}, {}, "keep"),
     ],
 )
 def test_starts(name, views, record, state):
@@ -40,8 +55,17 @@ def test_starts(name, views, record, state):
     [
         ("files-1", {"files-1": of("files-2")}, RECORD, "attach the volume of files-1"),
         ("files-1", {"files-1": of("files-1", "other.internal")}, RECORD, "of other.internal"),
-        ("files-1", {"files-1": EMPTY, "files-2": of("files-2")}, RECORD, "its volume is empty"),
-        ("files-2", {"files-2": {"identity": {}, "holds_data": True}}, RECORD, "not the identity of a member"),
+        ("files-1", {"files-1": EMPTY, "files-2": of("files-2")}, RECORD, "does not hold the store"),
+        ("files-1", {"files-1": joining("files-1")}, RECORD, "does not hold the store"),
+        ("files-2", {"files-2": joining("files-3")}, RECORD, "belongs to file storage member files-3"),
+        ("files-2", {"files-2": {**EMPTY, "holds_data": True}}, RECORD, "not the identity of a member"),
+        ("files-1", {"files-1": EMPTY, "files-2": joining("files-2")}, {}, "Nothing says who is primary, and files-2"),
+        (
+            "files-1",
+            {"files-1": of("files-1")},
+            {"primary": "", "next": "files-2"},
+            "A move of the file storage to files-2",
+        ),
         ("files-1", {"files-1": EMPTY, "files-2": of("files-2")}, {}, "Nothing says who is primary, and files-2"),
         ("files-1", {"files-1": EMPTY}, {}, "files-2 took no part in this run"),
     ],

@@ -72,6 +72,7 @@ def test_role_and_disk_are_read(tmp_path):
     (tmp_path / "identity.json").write_text('{"member": "files-1"}')
     assert file_storage.read_disk(str(tmp_path)) == {
         "identity": {"member": "files-1"},
+        "joining": {},
         "holds_data": True,
         "last_copy": {},
     }
