@@ -281,9 +281,7 @@ def test_a_new_secret_of_a_user(files):
     cut_off("file_storage", [], "service | See what runs", 1)
     playbook_changes("file_storage")
     files.refresh()
-    wait_for(
-        lambda: can_write(files.client()) and not can_write(old), 20, "the new secret is taken, the old one is not"
-    )
+    wait_for(lambda: can_write(files.client()) and not can_write(old), 20, "the new secret alone is taken")
     assert playbook_changes("file_storage") == 0
 
 

@@ -9,6 +9,7 @@ from ansible_collections.selfhosted.ec2.plugins.filter import file_storage
 MEMBERS = ["files-1", "files-2"]
 DOMAIN = "trading.internal"
 RECORD = {"primary": "files-1", "next": "", "epoch": 7}
+MOVING = {"primary": "", "next": "files-2", "epoch": 7}
 EMPTY = {"identity": {}, "joining": {}, "holds_data": False}
 
 
@@ -63,7 +64,7 @@ def test_starts(name, views, record, state):
         (
             "files-1",
             {"files-1": of("files-1")},
-            {"primary": "", "next": "files-2"},
+            MOVING,
             "A move of the file storage to files-2",
         ),
         ("files-1", {"files-1": EMPTY, "files-2": of("files-2")}, {}, "Nothing says who is primary, and files-2"),
