@@ -15,6 +15,7 @@ def main(names: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lab = Lab("lab")
     mirror = Mirror(lab.mirror, lab.cache / "artifacts")
+    failed = 0
     for entry in buildable(ARTIFACT_LIST):
         if names and entry["name"] not in names:
             continue
@@ -22,9 +23,10 @@ def main(names: list[str]) -> int:
         try:
             print(mirror.cache.get(mirror.target(path)), flush=True)
         except MirrorError as error:
+            # The others are asked for, too.
             print(error, file=sys.stderr)
-            return 1
-    return 0
+            failed = 1
+    return failed
 
 
 if __name__ == "__main__":

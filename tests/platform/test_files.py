@@ -229,7 +229,7 @@ def test_lost_volume_costs_at_most_the_bound(files):
     assert_bound_is_kept(files, "primary's volume lost", lose)
     replace = ["-e", f"node={lost}", "-e", "replace_volumes=true"]
     # The volume holds a part of the copy by then, and not yet an identity.
-    cut_off("replace_node", replace, "service | Wait until this member is well", 1)
+    cut_off("replace_node", replace, "service | Reload what takes its files", 1)
     playbook_changes("replace_node", *replace)
     files.refresh()
     files.wait_until_well()

@@ -192,12 +192,21 @@ def test_buckets_are_measured(tool, settings):
     (bucket / "daily" / "one").write_text("12345")
     sizes = tool.measure(str(bucket.parent))
     assert sizes == {"reports": (5, 1)}
-    text = tool.metrics_text(settings, "standby", {"started": 10, "finished": 12.5}, False, sizes, {"at": 3})
+    text = tool.metrics_text(settings, "standby", 7, {"started": 10, "finished": 12.5}, False, sizes, {"at": 3})
     assert 'file_storage_bucket_bytes{bucket="reports"} 5\n' in text
     assert 'file_storage_bucket_quota_bytes{bucket="reports"} 536870912\n' in text
     assert "file_storage_copied_until_timestamp_seconds 10.000\n" in text
     assert "file_storage_primary 0\n" in text
-    assert "copied_until" not in tool.metrics_text(settings, "primary", {"started": 10, "finished": 12}, False, {}, {})
+    assert "snapshot_timestamp" not in text
+
+
+def test_snapshots_are_due_from_the_moment_on_in_which_a_member_became_the_primary(tool, settings):
+    text = tool.metrics_text(settings, "primary", 7, {"started": 10, "finished": 12}, False, {}, {})
+    assert "copied_until" not in text
+    assert "file_storage_snapshot_timestamp_seconds 7.000\n" in text
+    for at, shown in ((3, 7), (9, 9)):
+        text = tool.metrics_text(settings, "primary", 7, {}, False, {}, {"at": at})
+        assert f"file_storage_snapshot_timestamp_seconds {shown}.000\n" in text
 
 
 class Ec2:
