@@ -34,7 +34,7 @@ ALL_TIERS = "database,cache,queue,events,files,edge"
 # Their faults are timed, so nothing else runs beside them.
 ALONE = ("platform", "faults", "faults-aws")
 # The longest begin first, so that the lanes end together.
-LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "host_baseline")
+LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
 HEARTBEAT_SECONDS = 60
 # CI ends a run after 90 minutes; what has not begun by then is reported, not cut off without a word.
 BUDGET_SECONDS = 80 * 60
