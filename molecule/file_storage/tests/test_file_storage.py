@@ -83,17 +83,21 @@ put = s3.put_object(Bucket='reports', Key='{name}', Body=b'{text}' * 2000, Conte
 got = s3.get_object(Bucket='reports', Key='{name}')
 print(json.dumps([put['ETag'], got['ETag'], got['ContentType'], got['Metadata']]))
 """
-# From each member, as soon as it has copied the object.
+# From each member, once it has copied the object.
 GET = """
 import hashlib, time
 def get(member):
-    s3 = client('trading', member)
+    s3, found = client('trading', member), None
     for attempt in range(120):
         try:
             got = s3.get_object(Bucket='reports', Key='{name}')
-            return [got['ETag'], got['Metadata'], hashlib.sha256(got['Body'].read()).hexdigest()]
+            found = [got['ETag'], got['Metadata'], hashlib.sha256(got['Body'].read()).hexdigest()]
         except s3.exceptions.NoSuchKey:
-            time.sleep(0.5)
+            pass
+        if found == {wanted}:
+            break
+        time.sleep(0.5)
+    return found
 print(json.dumps([get(member) for member in {members}]))
 """
 MANY = """
@@ -137,7 +141,8 @@ def test_an_object_comes_back_whole_and_reaches_every_member(host, settings):
     etag = answer[0]
     assert answer[1:] == [etag, "text/csv", {"trader": "seven"}]
     wanted = [etag, {"trader": "seven"}, hashlib.sha256(text.encode() * 2000).hexdigest()]
-    lines = GET.replace("{name}", name).replace("{members}", str(list(settings["members"].values())))
+    lines = GET.replace("{name}", name).replace("{wanted}", str(wanted))
+    lines = lines.replace("{members}", str(list(settings["members"].values())))
     assert json.loads(s3(host, settings, lines)) == [wanted] * len(settings["members"])
 
 
