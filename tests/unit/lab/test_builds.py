@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 
 import pytest
@@ -76,28 +77,38 @@ def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
     assert not target.file.exists()
 
 
-def test_a_client_with_a_short_timeout_gets_what_is_still_being_built(tmp_path, monkeypatch):
+def test_a_client_is_told_to_wait_while_something_is_built(tmp_path, monkeypatch):
+    released = threading.Event()
+
     def slow(_directory, _package, _flags, target):
-        time.sleep(1)
+        assert released.wait(60)
         target.write_bytes(b"a binary")
 
-    monkeypatch.setattr(builds, "go_command", slow)
     monkeypatch.setattr(mirror, "WAITING_SECONDS", 0.05)
+    released.set()
+    monkeypatch.setattr(builds, "go_command", slow)
     builds.build(ENTRY, tmp_path / "expected" / "tool.tar.gz")
+    released.clear()
     content = (tmp_path / "expected" / "tool.tar.gz").read_bytes()
     known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": hashlib.sha256(content).hexdigest()}}
     monkeypatch.setattr(mirror, "read_artifacts", lambda: known)
     sock = socket.create_server(("127.0.0.1", 0))
-    address = sock.getsockname()
     server = mirror.Server(sock, mirror.Mirror(tmp_path / "debian", tmp_path / "artifacts", {}))
     try:
-        connection = http.client.HTTPConnection(*address, timeout=0.5)
+        connection = http.client.HTTPConnection(*sock.getsockname(), timeout=60)
         for _request in range(2):
             connection.request("GET", "/artifacts/tool/1.0/tool.tar.gz")
+            # The second answer is there at once, on the same connection.
+            while not released.is_set():
+                interim = b"HTTP/1.1 100 Continue\r\n\r\n" * 3
+                if connection.sock.recv(len(interim), socket.MSG_PEEK) == interim:
+                    released.set()
+                time.sleep(0.01)
             answer = connection.getresponse()
             assert (answer.status, answer.read()) == (200, content)
         connection.close()
     finally:
+        released.set()
         server.close()
 
 
