@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import botocore.client
+import botocore.config
 import pika
 import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
-READ_WRITE, READ_ONLY, METRICS, REDIS, KAFKA, RABBITMQ = 5432, 5433, 8405, 6379, 9092, 5671
+READ_WRITE, READ_ONLY, METRICS, REDIS, KAFKA, RABBITMQ, FILES, ASSETS = 5432, 5433, 8405, 6379, 9092, 5671, 9000, 443
 #: Runs a command with a hosts file of its own: librdkafka resolves names by itself.
 WITH_HOSTS = [
     "unshare",
@@ -208,17 +210,46 @@ def rabbitmq_publish_and_get(connection: pika.BlockingConnection) -> float:
     raise SystemExit(f"the notice {identifier.decode()} was confirmed but not found in its queue")
 
 
+def files_client(domain: str, region: str, secret_key: str, authority: str) -> botocore.client.BaseClient:
+    """A client of the file storage's S3 API through HAProxy, which tries each request once."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"https://files.{domain}:{FILES}",
+        region_name=region,
+        aws_access_key_id="trading",
+        aws_secret_access_key=secret_key,
+        verify=authority,
+        config=botocore.config.Config(
+            s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}
+        ),
+    )
+
+
+def files_put_and_get(client: botocore.client.BaseClient) -> float:
+    """Put an object through HAProxy, get it back, return the milliseconds."""
+    started = time.monotonic()
+    body = str(time.time_ns()).encode()
+    client.put_object(Bucket="reports", Key="lab_proof", Body=body)
+    if client.get_object(Bucket="reports", Key="lab_proof")["Body"].read() != body:
+        raise SystemExit("the object reports/lab_proof was put but not got back")
+    return (time.monotonic() - started) * 1000
+
+
 def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
     hosts = found["_meta"]["hostvars"]
     edge = {name: hosts[name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])}
     joined = ", ".join(edge.values())
-    yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
-    yield f"postgresql://postgresql.{domain}:{READ_ONLY}", joined, "read only, from replicas"
+    if "postgresql" in found:
+        yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
+        yield f"postgresql://postgresql.{domain}:{READ_ONLY}", joined, "read only, from replicas"
     if "redis" in found:
         yield f"rediss://redis.{domain}:{REDIS}", joined, "Redis primary"
     if "rabbitmq" in found:
         yield f"amqps://rabbitmq.{domain}:{RABBITMQ}", joined, "RabbitMQ"
+    if "file_storage" in found:
+        yield f"https://files.{domain}:{FILES}", joined, "S3 API of the file storage"
+        yield f"https://assets.{domain}", joined, "its public buckets"
     for name, address in brokers(found, domain).items():
         yield f"{name}:{KAFKA}", address, "Kafka, TLS and SCRAM-SHA-512"
     for name, address in edge.items():
@@ -239,8 +270,9 @@ def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
     def password(product: str) -> str:
         return secret(platform["name"], f"{product}/users/trading")
 
-    took = write_and_read(addresses, f"postgresql.{domain}", password("postgresql"), authority)
-    yield f"wrote and read a row through HAProxy over verified TLS in {took:.0f} ms"
+    if "postgresql" in found:
+        took = write_and_read(addresses, f"postgresql.{domain}", password("postgresql"), authority)
+        yield f"wrote and read a row through HAProxy over verified TLS in {took:.0f} ms"
     if "redis" in found:
         name = f"redis.{domain}"
         with resolved({name: addresses}):
@@ -251,6 +283,12 @@ def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
         with resolved({name: addresses}):
             took = rabbitmq_publish_and_get(rabbitmq_connection(name, "trading", password("rabbitmq"), authority))
         yield f"published and got a RabbitMQ message through HAProxy over verified TLS in {took:.0f} ms"
+    if "file_storage" in found:
+        name = f"files.{domain}"
+        region = boto3.session.Session().region_name
+        with resolved({name: addresses}):
+            took = files_put_and_get(files_client(domain, region, password("file_storage"), authority))
+        yield f"put and got an object through HAProxy over verified TLS in {took:.0f} ms"
     if "kafka" in found:
         took = kafka_write_and_read(brokers(found, domain), "trading", password("kafka"), authority)
         yield f"wrote and read a Kafka message by the brokers' own names in {took:.0f} ms"

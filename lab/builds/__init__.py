@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -44,6 +45,14 @@ def archive(entry: str, content: bytes) -> bytes:
     return outer.getvalue()
 
 
+def toolchain(directory: Path) -> str:
+    """The toolchain that go.mod names: Go takes it or a later one, a build exactly this one. Raises BuildError."""
+    found = re.search(r"^toolchain (\S+)$", (directory / "go.mod").read_text(), re.MULTILINE)
+    if not found:
+        raise BuildError(f"{directory.name}/go.mod names no toolchain; give it a line such as toolchain go1.26.8.")
+    return found[1]
+
+
 def go_command(directory: Path, package: str, flags: str, target: Path) -> None:
     """Build one Go command at low priority. Raises BuildError."""
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
@@ -64,6 +73,7 @@ def go_command(directory: Path, package: str, flags: str, target: Path) -> None:
         package,
     ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOAMD64": "v1"}
+    environment["GOTOOLCHAIN"] = toolchain(directory)
     done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{package} could not be built:\n{done.stderr[-2000:]}")

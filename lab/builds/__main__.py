@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from lab.builds import buildable
@@ -10,8 +11,11 @@ from lab.services.mirror import ARTIFACT_LIST, Mirror, MirrorError
 
 
 def main(names: list[str]) -> int:
+    # Ended in the middle, it ends the build and leaves nothing half made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lab = Lab("lab")
     mirror = Mirror(lab.mirror, lab.cache / "artifacts")
+    failed = 0
     for entry in buildable(ARTIFACT_LIST):
         if names and entry["name"] not in names:
             continue
@@ -19,9 +23,10 @@ def main(names: list[str]) -> int:
         try:
             print(mirror.cache.get(mirror.target(path)), flush=True)
         except MirrorError as error:
+            # The others are asked for, too.
             print(error, file=sys.stderr)
-            return 1
-    return 0
+            failed = 1
+    return failed
 
 
 if __name__ == "__main__":

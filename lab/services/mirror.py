@@ -33,6 +33,8 @@ ARTIFACT_LIST = Path(__file__).parent.parent / "artifacts.toml"
 INDEX_SECONDS = 3600
 UPSTREAM_TIMEOUT = 30
 CHUNK = 1 << 18
+# Below the timeouts of clients.
+WAITING_SECONDS = 10
 _PART = re.compile(r"[A-Za-z0-9._~+:%@=^,-]+")
 
 
@@ -180,10 +182,12 @@ class Cache:
         self._checked: dict[Path, tuple[int, int, str]] = {}
 
     @contextlib.contextmanager
-    def _locked(self, file: Path) -> Iterator[None]:
+    def _locked(self, target: Target) -> Iterator[None]:
         self.locks.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(str(file).encode()).hexdigest()[:2]
-        # 256 lock files instead of one per cached file, which nobody would ever remove.
+        name = hashlib.sha256(str(target.file).encode()).hexdigest()
+        # 256 lock files instead of one per cached file, which nobody would ever remove. A build has its own: it takes
+        # minutes, in which packages go on.
+        name = f"build-{name}" if target.build else name[:2]
         with (self.locks / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -191,7 +195,7 @@ class Cache:
     def get(self, target: Target) -> Path:
         """The file, fetched if need be. Raises MirrorError. A stale index is served when upstream fails."""
         if not self._fresh(target):
-            with self._locked(target.file):
+            with self._locked(target):
                 if not self._fresh(target):
                     self._fetch(target)
         if target.sha256:
@@ -312,13 +316,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         try:
-            file = self.mirror.cache.get(self.mirror.target(self.path))
+            target = self.mirror.target(self.path)
+            with self._kept_waiting() if target.build else contextlib.nullcontext():
+                file = self.mirror.cache.get(target)
         except MirrorError as error:
             self._fail(error.status, str(error))
         else:
             self._send(file)
 
     do_HEAD = do_GET
+
+    @contextlib.contextmanager
+    def _kept_waiting(self) -> Iterator[None]:
+        """Tell the client now and then that its answer will come, so a build of minutes meets no client's timeout."""
+        done = threading.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(OSError):
+                while not done.wait(WAITING_SECONDS):
+                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        if self.request_version != "HTTP/1.0":
+            teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            if teller.ident:
+                teller.join()
 
     def _fail(self, status: int, message: str) -> None:
         if status >= 500:

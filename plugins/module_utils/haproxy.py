@@ -107,10 +107,13 @@ def is_up(server):
 
 
 def without_server(servers, services):
-    """Return one text for each of I(services) that has no server up, naming every server's state."""
+    """Return one text for each of I(services) that has no server up, naming every server's state.
+
+    :arg services: names of services; C(files/files-standby) is well when one of the two has a server up.
+    """
     texts = []
     for service in services:
-        members = [server for server in servers if server["service"] == service]
+        members = [server for server in servers if server["service"] in service.split("/")]
         if not any(is_up(server) for server in members):
             told = ", ".join(
                 "%s is %s (%s)" % (s["server"], s["status"], s["check"] or "not checked yet") for s in members

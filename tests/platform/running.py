@@ -69,7 +69,7 @@ class Platform:
         found, described = endpoints.inventory(), endpoints.variables()
         variables = found["_meta"]["hostvars"]
         authority.write_text(endpoints.secret(described["name"], "ca/certificate"))
-        edges, databases = sorted(found["haproxy"]["hosts"]), sorted(found["postgresql"]["hosts"])
+        edges, databases = sorted(found["haproxy"]["hosts"]), sorted(found.get("postgresql", {}).get("hosts", []))
         return cls(
             name=described["name"],
             domain=described["domain"],
@@ -161,7 +161,9 @@ class Platform:
             return ""
 
     def complaints(self) -> list[str]:
-        """What keeps the platform from being well, as sentences; empty when it is."""
+        """What keeps the platform from being well, as sentences; empty when it is, or has no database tier."""
+        if not self.databases:
+            return []
         members, found = self.members(), []
         if set(members) != set(self.databases):
             found.append(f"Patroni knows {sorted(members)} of {sorted(self.databases)}")
@@ -245,14 +247,14 @@ class Platform:
         return self.run(host, ["systemctl", "show", "--property=MainPID", "--value", *units]).split()
 
 
-def tiers(**changes: object) -> str:
-    """The described tiers with changes to the one of the databases, as an argument of -e."""
+def tiers(component: str = "postgresql", **changes: object) -> str:
+    """The described tiers with changes to the one of a component, as an argument of -e."""
     line = ["ansible", "localhost", "-m", "debug", "-a", "msg={{ platform_tiers | to_json }}", "-o"]
     printed = subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     described = json.loads(printed[printed.index("{") :])["msg"]
     described = json.loads(described) if isinstance(described, str) else described
     return json.dumps(
-        {"platform_tiers": [{**tier, **changes} if "postgresql" in tier["components"] else tier for tier in described]}
+        {"platform_tiers": [{**tier, **changes} if component in tier["components"] else tier for tier in described]}
     )
 
 

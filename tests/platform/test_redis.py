@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 import redis_ledger as ledger
+from operations import cut_off
 from running import ROOT, plain, playbook_changes
 
 from lab import endpoints
@@ -159,6 +160,28 @@ def test_rolling_restart_loses_nothing(cache):
         cache, "rolling restart", lambda _old: playbook_changes("rolling_restart_redis"), seconds=180
     )
     assert outcome.missing == 0
+
+
+@pytest.mark.long
+def test_restore_from_a_copy_in_s3(cache, platform):
+    enabled = {"redis_backup": {"enabled": True}}
+    playbook_changes("redis", "-e", json.dumps(enabled))
+    with cache.through_edge() as client:
+        client.set("restore_kept", "as it was")
+        client.set("restore_ends", "soon", ex=3600)
+        playbook_changes("backup_redis", "-e", json.dumps(enabled))
+        client.set("restore_kept", "by mistake")
+        client.set("restore_later", "later")
+        with pytest.raises(AssertionError, match=r"redis_restore\.confirm"):
+            wrong = {**enabled, "redis_restore": {"backup": "latest", "confirm": "no"}}
+            playbook_changes("restore_redis", "-e", json.dumps(wrong))
+        wanted = {**enabled, "redis_restore": {"backup": "latest", "confirm": platform.name}}
+        cut_off("restore_redis", ["-e", json.dumps(wanted)], "restore | Replace all keys", 1)
+        playbook_changes("restore_redis", "-e", json.dumps(wanted))
+        assert (client.get("restore_kept"), client.get("restore_later")) == ("as it was", None)
+        assert 0 < client.ttl("restore_ends") <= 3600
+    cache.wait_until_well()
+    assert playbook_changes("redis", "-e", json.dumps(enabled)) == 0
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ TIERS = [
     {"name": "database", "components": ["etcd", "postgresql"], "count": 3},
     {"name": "edge", "components": ["haproxy"], "count": 2},
 ]
+FILES = {"name": "files", "components": ["file_storage"], "count": 2}
 TCP = {"type": "tcp"}
 HTTP = {"type": "http", "path": "/health"}
 EVERYTHING = [
@@ -154,6 +155,22 @@ def test_rabbitmq_is_served_by_every_member_that_answers_a_handshake(render):
     assert all(" on-marked-down shutdown-sessions" in line and " backup" not in line for line in servers)
 
 
+def test_files_are_written_at_the_primary_and_read_from_whoever_is_there(render):
+    text = render(platform_tiers=[FILES, TIERS[1]])
+    for name, port in (("files", 7070), ("assets", 7080)):
+        for backend, path in ((name, "/primary"), (f"{name}-standby", "/standby")):
+            lines = section(text, f"backend {backend}")
+            assert f"    http-check send meth GET uri {path}" in lines
+            servers = [line for line in lines if line.startswith("    server ")]
+            assert [line.split()[1] for line in servers] == ["files-1", "files-2"]
+            for number, line in enumerate(servers, 1):
+                assert f" files-{number}.lab.internal:{port} check " in line
+                assert " ssl " in line and f" verifyhost files-{number}.lab.internal" in line
+        assert f"    use_backend {name}-standby if {{ nbsrv({name}) lt 1 }}" in section(text, f"frontend {name}")
+    refused = "http-request deny deny_status 503 if { nbsrv(files) eq 0 } !{ method GET HEAD }"
+    assert f"    {refused}" in section(text, "frontend files"), "clients try a write again while nobody takes it"
+
+
 def test_without_postgresql_there_is_nothing_of_it(render):
     text = render(platform_tiers=[TIERS[1]])
     assert "postgresql" not in text
@@ -183,8 +200,12 @@ def test_servers_come_from_groups_and_slots_and_names(render):
 
 
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="this machine has no haproxy")
-@pytest.mark.parametrize("services", [None, EVERYTHING], ids=["postgresql", "everything"])
-def test_haproxy_finds_it_valid(render, tmp_path, services):
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"platform_tiers": [FILES, TIERS[1]]}, {"haproxy_services": EVERYTHING}],
+    ids=["postgresql", "files", "everything"],
+)
+def test_haproxy_finds_it_valid(render, tmp_path, given):
     (tmp_path / "maps").mkdir()
     (tmp_path / "crt-lists").mkdir()
     (tmp_path / "checks").mkdir()
@@ -197,8 +218,9 @@ def test_haproxy_finds_it_valid(render, tmp_path, services):
         capture_output=True,
     )
     (tmp_path / "web.pem").write_text((tmp_path / "key").read_text() + (tmp_path / "ca.crt").read_text())
-    (tmp_path / "crt-lists" / "web.list").write_text(f"{tmp_path / 'web.pem'}\n")
-    (tmp_path / "haproxy.cfg").write_text(render(**({"haproxy_services": services} if services else {})))
+    for name in ("web", "files", "assets"):
+        (tmp_path / "crt-lists" / f"{name}.list").write_text(f"{tmp_path / 'web.pem'}\n")
+    (tmp_path / "haproxy.cfg").write_text(render(**given))
     checked = subprocess.run(
         ["haproxy", "-c", "-f", str(tmp_path / "haproxy.cfg")], capture_output=True, text=True, check=False
     )

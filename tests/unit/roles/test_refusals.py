@@ -7,7 +7,7 @@ import pytest
 from tests.unit.roles import playing
 
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq")
+ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq", "file_storage")
 MEMBERS = tuple(f"{role}_members" for role in ROLES)
 GOOD = {
     "platform_name": "trading",
@@ -19,6 +19,7 @@ GOOD = {
         **{f"rabbitmq/{name}": "x" * 16 for name in ("admin_password", "erlang_cookie")},
         **{f"redis/{name}_password": "x" * 16 for name in ("admin", "replication", "sentinel", "monitor")},
         **{f"kafka/{name}": "x" * 32 for name in ("cluster_seed", "broker_password", "admin_password")},
+        "file_storage/root_secret": "x" * 40,
     },
     "etcd_members": SLOTS,
     "postgresql_members": SLOTS,
@@ -28,6 +29,8 @@ GOOD = {
     "kafka_members": SLOTS,
     "kafka_sha256": {"4.3.1": "a" * 64},
     "platform_zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
+    "file_storage_members": SLOTS,
+    "file_storage_sha256": "0" * 64,
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -243,6 +246,44 @@ BAD = {
         {"kafka_topics": [{"name": "orders", "partitions": 3}], "kafka_remove_topics": ["orders"]},
         "name it in one of them",
     ),
+    "redis-no-bucket": (
+        "redis",
+        {"redis_backup": {"enabled": True}},
+        "redis_backup.enabled is true, but there is no bucket",
+    ),
+    "redis-keep": ("redis", {"redis_backup": {"keep": 0}}, "would remove the last copy"),
+    "bucket-name": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "Trade_Reports"}]},
+        "'Trade_Reports' must be 3 to",
+    ),
+    "bucket-dot": ("file_storage", {"file_storage_buckets": [{"name": "trade.reports"}]}, "'trade.reports' has a dot"),
+    "bucket-twice": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports"}, {"name": "reports"}]},
+        "file_storage_buckets names a bucket twice",
+    ),
+    "unknown-grantee": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports", "grants": [{"user": "ghost", "access": "read"}]}]},
+        "grants rights to 'ghost', who is not in file_storage_users",
+    ),
+    "unknown-access": (
+        "file_storage",
+        {"file_storage_buckets": [{"name": "reports", "grants": [{"user": "ghost", "access": "all"}]}]},
+        "file_storage_buckets does not fit",
+    ),
+    "root-user": ("file_storage", {"file_storage_users": [{"name": "root", "secret": "s" * 16}]}, "keeps for itself"),
+    "user-name": ("file_storage", {"file_storage_users": [{"name": "A B", "secret": "s" * 16}]}, "has the name 'A B'"),
+    "one-copy": ("file_storage", {"file_storage_members": ["database-1"]}, "a second copy needs 2 or more"),
+    "no-checksum-of-files": ("file_storage", {"file_storage_sha256": "latest"}, "64 hexadecimal digits"),
+    "own-option": ("file_storage", {"file_storage_config": {"VGW_READ_ONLY": "false"}}, "sets VGW_READ_ONLY"),
+    "bound": (
+        "file_storage",
+        {"file_storage_copy_interval": 200},
+        "file_storage_copy_bound is 300, but a pass begins every 200 s",
+    ),
+    "no-snapshot-left": ("file_storage", {"file_storage_snapshots": {"keep": 0}}, "would remove the last snapshot"),
 }
 
 

@@ -51,6 +51,7 @@ def test_services_without_a_server_are_told_with_the_reasons(servers):
     assert haproxy.without_server(servers, ["new"]) == [
         "service new has no server up: node1 is MAINT (resolution) (not checked yet)"
     ]
+    assert haproxy.without_server(servers, ["new/rw"]) == [], "a fallback will do"
     assert haproxy.without_server(servers, ["gone"]) == ["service gone has no server up: it has none at all"]
 
 

@@ -1,0 +1,154 @@
+"""Archives that the lab builds: the same bytes for the same content, in place only when they are whole."""
+
+import hashlib
+import http.client
+import re
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+
+import pytest
+
+from lab import builds
+from lab.services import mirror
+
+ENTRY = {
+    "name": "tool",
+    "version": "1.0",
+    "file": "tool.tar.gz",
+    "sha256": "",
+    "build": {"kind": "go", "directory": "tool", "package": "example.com/tool", "flags": "", "entry": "tool_1.0/tool"},
+}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    calls = []
+
+    def command(_directory, package, _flags, target):
+        calls.append(package)
+        target.write_bytes(b"a binary")
+
+    monkeypatch.setattr(builds, "go_command", command)
+    return calls
+
+
+def test_an_archive_is_the_same_whenever_it_is_made(tmp_path, built):
+    builds.build(ENTRY, tmp_path / "one" / "tool.tar.gz")
+    builds.build(ENTRY, tmp_path / "two" / "tool.tar.gz")
+    assert (tmp_path / "one" / "tool.tar.gz").read_bytes() == (tmp_path / "two" / "tool.tar.gz").read_bytes()
+    with tarfile.open(tmp_path / "one" / "tool.tar.gz") as archive:
+        (member,) = archive.getmembers()
+        assert (member.name, member.mode) == ("tool_1.0/tool", 0o755)
+        assert archive.extractfile(member).read() == b"a binary"
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["tool.tar.gz"]
+
+
+def test_the_mirror_builds_at_the_first_request_and_checks(tmp_path, built):
+    builds.build(ENTRY, tmp_path / "expected" / "tool.tar.gz")
+    digest = hashlib.sha256((tmp_path / "expected" / "tool.tar.gz").read_bytes()).hexdigest()
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": digest}}
+    cache = mirror.Cache(tmp_path / "locks")
+    built.clear()
+    for _request in range(2):
+        target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+        assert cache.get(target).is_file()
+    assert built == ["example.com/tool"]
+
+
+def test_a_build_with_another_digest_is_not_served(tmp_path, built):
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": "0" * 64}}
+    target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+    with pytest.raises(mirror.MirrorError, match=r"lab/artifacts\.toml says 0000"):
+        mirror.Cache(tmp_path / "locks").get(target)
+
+
+def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise builds.BuildError("no network")
+
+    monkeypatch.setattr(builds, "go_command", fail)
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": "0" * 64}}
+    target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+    with pytest.raises(mirror.MirrorError, match="no network"):
+        mirror.Cache(tmp_path / "locks").get(target)
+    assert not target.file.exists()
+
+
+def test_a_client_is_told_to_wait_while_something_is_built(tmp_path, monkeypatch):
+    released = threading.Event()
+
+    def slow(_directory, _package, _flags, target):
+        assert released.wait(60)
+        target.write_bytes(b"a binary")
+
+    monkeypatch.setattr(mirror, "WAITING_SECONDS", 0.05)
+    released.set()
+    monkeypatch.setattr(builds, "go_command", slow)
+    builds.build(ENTRY, tmp_path / "expected" / "tool.tar.gz")
+    released.clear()
+    content = (tmp_path / "expected" / "tool.tar.gz").read_bytes()
+    known = {("tool", "1.0", "tool.tar.gz"): {**ENTRY, "sha256": hashlib.sha256(content).hexdigest()}}
+    monkeypatch.setattr(mirror, "read_artifacts", lambda: known)
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = mirror.Server(sock, mirror.Mirror(tmp_path / "debian", tmp_path / "artifacts", {}))
+    try:
+        connection = http.client.HTTPConnection(*sock.getsockname(), timeout=60)
+        for _request in range(2):
+            connection.request("GET", "/artifacts/tool/1.0/tool.tar.gz")
+            # The second answer is there at once, on the same connection.
+            while not released.is_set():
+                interim = b"HTTP/1.1 100 Continue\r\n\r\n" * 3
+                if connection.sock.recv(len(interim), socket.MSG_PEEK) == interim:
+                    released.set()
+                time.sleep(0.01)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, content)
+        connection.close()
+    finally:
+        released.set()
+        server.close()
+
+
+def test_a_build_holds_up_no_package(tmp_path, monkeypatch):
+    cache = mirror.Cache(tmp_path / "locks")
+    opened = []
+    monkeypatch.setattr(mirror.fcntl, "flock", lambda lock, _how: opened.append(lock.name.rpartition("/")[2]))
+    for build in ({}, ENTRY):
+        with cache._locked(mirror.Target(tmp_path / "file", "", immutable=True, build=build)):
+            pass
+    assert len(opened[0]) == 2
+    assert opened[1].startswith("build-")
+
+
+def go_builds():
+    return [entry for entry in builds.buildable(mirror.ARTIFACT_LIST) if entry["build"]["kind"] == "go"]
+
+
+def test_every_go_build_names_its_modules_and_its_toolchain():
+    for entry in go_builds():
+        directory = builds.HERE / entry["build"]["directory"]
+        assert (directory / "go.sum").is_file()
+        assert re.fullmatch(r"go1\.\d+\.\d+", builds.toolchain(directory))
+
+
+def test_a_build_takes_exactly_the_toolchain_of_its_module(tmp_path, monkeypatch):
+    calls = []
+
+    def run(line, **options):
+        calls.append(options["env"])
+        return subprocess.CompletedProcess(line, 0)
+
+    monkeypatch.setattr(builds.subprocess, "run", run)
+    monkeypatch.setattr(builds.shutil, "which", lambda *_arguments, **_options: "/usr/bin/go")
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n\ntoolchain go1.26.8\n")
+    builds.go_command(tmp_path, "example.com/tool", "", tmp_path / "tool")
+    assert [environment["GOTOOLCHAIN"] for environment in calls] == ["go1.26.8"]
+
+
+def test_a_module_without_a_toolchain_is_refused(tmp_path):
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n")
+    with pytest.raises(builds.BuildError, match=r"go\.mod names no toolchain"):
+        builds.toolchain(tmp_path)
