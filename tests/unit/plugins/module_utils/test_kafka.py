@@ -42,6 +42,38 @@ def cluster(brokers=(), controllers=(), found=None, of=None):
     return kafka.summary(NODES, *views, quorum() if found is None else found, metadata() if of is None else of)
 
 
+class Link:
+    """A connection that answers DescribeQuorum; None where another node leads."""
+
+    def __init__(self, leader):
+        self.leader, self.address, self.closed = leader, "events-x", False
+
+    def call(self, _name, _values):
+        state = {"ReplicaDirectoryId": "0" * 32, "LogEndOffset": 9, "LastFetchTimestamp": 9, "LastCaughtUpTimestamp": 9}
+        voters = [{"ReplicaId": number, **state} for number in (1, 2, 3, 5)]
+        error = 0 if self.leader else 6
+        part = {"ErrorCode": error, "LeaderId": self.leader, "CurrentVoters": voters, "Observers": []}
+        return {"Topics": [{"Partitions": [part]}]}
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_broker_tells_of_a_leader_that_is_no_longer_described(monkeypatch):
+    monkeypatch.setattr(protocol, "short_uuid", str)
+    found = kafka.Cluster({"nodes": NODES})
+    asked = []
+    monkeypatch.setattr(found, "controller", lambda _name: asked.append(Link(None)) or asked[-1])
+    monkeypatch.setattr(found, "any_broker", lambda: Link(5))
+    name, connection, state = found.leader()
+    assert (name, state["leader"], connection.closed) == ("", 5, False)
+    assert len(asked) == 3
+    assert all(link.closed for link in asked)
+    monkeypatch.setattr(found, "any_broker", lambda: Link(None))
+    with pytest.raises(kafka.KafkaError, match="no controller leads"):
+        found.leader()
+
+
 def test_a_well_cluster():
     found = cluster()
     assert (found["leader"], found["unhealthy"], found["joining"]) == ("events-1", {}, {})
