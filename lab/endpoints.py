@@ -211,10 +211,11 @@ def rabbitmq_publish_and_get(connection: pika.BlockingConnection) -> float:
 def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
     hosts = found["_meta"]["hostvars"]
-    edge = {name: hosts[name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])}
+    edge = {name: hosts[name]["ansible_host"] for name in sorted(found.get("haproxy", {}).get("hosts", []))}
     joined = ", ".join(edge.values())
-    yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
-    yield f"postgresql://postgresql.{domain}:{READ_ONLY}", joined, "read only, from replicas"
+    if "postgresql" in found:
+        yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
+        yield f"postgresql://postgresql.{domain}:{READ_ONLY}", joined, "read only, from replicas"
     if "redis" in found:
         yield f"rediss://redis.{domain}:{REDIS}", joined, "Redis primary"
     if "rabbitmq" in found:
@@ -234,13 +235,15 @@ def brokers(found: dict, domain: str) -> dict[str, str]:
 def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
     """Write and read through each product that the platform has; a sentence for each. `authority` is a file."""
     domain = platform["domain"]
-    addresses = [found["_meta"]["hostvars"][name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])]
+    edges = sorted(found.get("haproxy", {}).get("hosts", []))
+    addresses = [found["_meta"]["hostvars"][name]["ansible_host"] for name in edges]
 
     def password(product: str) -> str:
         return secret(platform["name"], f"{product}/users/trading")
 
-    took = write_and_read(addresses, f"postgresql.{domain}", password("postgresql"), authority)
-    yield f"wrote and read a row through HAProxy over verified TLS in {took:.0f} ms"
+    if "postgresql" in found:
+        took = write_and_read(addresses, f"postgresql.{domain}", password("postgresql"), authority)
+        yield f"wrote and read a row through HAProxy over verified TLS in {took:.0f} ms"
     if "redis" in found:
         name = f"redis.{domain}"
         with resolved({name: addresses}):

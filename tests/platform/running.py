@@ -69,7 +69,8 @@ class Platform:
         found, described = endpoints.inventory(), endpoints.variables()
         variables = found["_meta"]["hostvars"]
         authority.write_text(endpoints.secret(described["name"], "ca/certificate"))
-        edges, databases = sorted(found["haproxy"]["hosts"]), sorted(found["postgresql"]["hosts"])
+        # TIERS may have left them out.
+        edges, databases = (sorted(found.get(name, {}).get("hosts", [])) for name in ("haproxy", "postgresql"))
         return cls(
             name=described["name"],
             domain=described["domain"],
@@ -161,7 +162,9 @@ class Platform:
             return ""
 
     def complaints(self) -> list[str]:
-        """What keeps the platform from being well, as sentences; empty when it is."""
+        """What keeps the platform's databases from being well, as sentences; empty when they are, or there are none."""
+        if not self.databases:
+            return []
         members, found = self.members(), []
         if set(members) != set(self.databases):
             found.append(f"Patroni knows {sorted(members)} of {sorted(self.databases)}")
@@ -207,8 +210,8 @@ class Platform:
         client.start_instances(InstanceIds=ids)
 
     def terminate(self, host: str) -> None:
-        """Terminate a database host by the AWS API, and wait until it is gone."""
-        client, ids = boto3.client("ec2"), [self.databases[host]]
+        """Terminate a host by the AWS API, and wait until it is gone."""
+        client, ids = boto3.client("ec2"), [self.hosts[host][0]]
         client.terminate_instances(InstanceIds=ids)
         client.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 
@@ -245,14 +248,14 @@ class Platform:
         return self.run(host, ["systemctl", "show", "--property=MainPID", "--value", *units]).split()
 
 
-def tiers(**changes: object) -> str:
-    """The described tiers with changes to the one of the databases, as an argument of -e."""
+def tiers(component: str = "postgresql", **changes: object) -> str:
+    """The described tiers with changes to the one of a component, as an argument of -e."""
     line = ["ansible", "localhost", "-m", "debug", "-a", "msg={{ platform_tiers | to_json }}", "-o"]
     printed = subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     described = json.loads(printed[printed.index("{") :])["msg"]
     described = json.loads(described) if isinstance(described, str) else described
     return json.dumps(
-        {"platform_tiers": [{**tier, **changes} if "postgresql" in tier["components"] else tier for tier in described]}
+        {"platform_tiers": [{**tier, **changes} if component in tier["components"] else tier for tier in described]}
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = ("page", "faults", "operations", "running", "ledger", "witness")
+MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
+MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,43 @@ def test_the_newest_result_counts(page):
 
 def test_what_was_not_run_says_so(page):
     text = page.render([])
-    assert text.count("| not run |") == len(page.FAULTS) + len(page.OPERATIONS) + len(page.FURTHER)
+    products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
+    products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
+    assert text.count("| not run |") == sum(len(items) for product in products for items in product)
+
+
+def test_a_row_without_a_result_here_stays(page):
+    before = page.render([outcome("switchover", 2), outcome("leader's postgres killed", 4)])
+    after = page.render([outcome("switchover", 3)], page=before)
+    assert "| leader's postgres killed | another member takes over | 4.0 (5.0) |" in after
+    assert "| switchover | another member takes over | 3.0 (4.0) |" in after
+    assert page.render([], page=after) == after
+
+
+def test_kafka_and_rabbitmq_have_their_own_tables(page):
+    common = {"missing": 0, "duplicates": 3, "load": 2.5, "at": "2026-11-28T21:00:00+00:00", "commit": "abc1234"}
+    kafka = {"fault": "leader killed", "seconds_gap": 1.24, "seconds_p99": 2.0, "well_seconds": 24.6, **common}
+    kafka.update(acknowledged=5000, out_of_order=0)
+    rabbitmq = {
+        "fault": "rolling restart of RabbitMQ",
+        "seconds": 1.1,
+        "well_seconds": 80.2,
+        "confirmed": 700,
+        **common,
+    }
+    text = page.render([], [kafka], [rabbitmq])
+    assert (
+        "| leader killed | replicas in sync lead | 1.2 | 2 | 25 | 5000 | 0 | 0 | 3 | 2.5 | 2026-11-28, abc1234 |"
+        in text
+    )
+    assert (
+        "| rolling restart of RabbitMQ * | one member after the other, drained first | 1.1 | 80 | 700 | 0 | 3 |" in text
+    )
 
 
 def test_every_line_of_a_table_has_all_columns(page):
-    lines = [line for line in page.render([outcome("switchover", 2)]).splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in lines} == {len(page.COLUMNS) + 1}
+    text = page.render([outcome("switchover", 2)])
+    parts = text.replace("## RabbitMQ", "## Kafka").split("## Kafka")
+    for part, columns in zip(parts, (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS), strict=True):
+        lines = [line for line in part.splitlines() if line.startswith("|")]
+        assert {line.count("|") for line in lines} == {len(columns) + 1}

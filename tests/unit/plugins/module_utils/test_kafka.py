@@ -6,7 +6,12 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter.kafka import kafka_id, kafka_nodes, kafka_start
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka, kafka_moves, kafka_objects
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka_protocol as protocol
-from ansible_collections.selfhosted.ec2.plugins.modules import kafka_features, kafka_format, kafka_quorum
+from ansible_collections.selfhosted.ec2.plugins.modules import (
+    kafka_features,
+    kafka_format,
+    kafka_quorum,
+    kafka_reassign,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +77,29 @@ def test_a_broker_tells_of_a_leader_that_is_no_longer_described(monkeypatch):
     monkeypatch.setattr(found, "any_broker", lambda: Link(None))
     with pytest.raises(kafka.KafkaError, match="no controller leads"):
         found.leader()
+
+
+class Moving:
+    """A broker where a partition moves until its throttle is raised."""
+
+    def __init__(self):
+        self.rates = []
+
+    def call(self, name, values):
+        if name == "IncrementalAlterConfigs":
+            self.rates += [option["Value"] for item in values["Resources"] for option in item["Configs"]]
+            return {"Responses": []}
+        moving = [] if self.rates else [{"Name": "orders", "Partitions": [{"PartitionIndex": 0}]}]
+        return {"Topics": moving}
+
+
+def test_moves_of_an_earlier_run_go_on_at_the_rate_of_this_one(monkeypatch):
+    monkeypatch.setattr(kafka, "describe_cluster", lambda _connection: metadata())
+    broker = Moving()
+    kafka_reassign.Mover(broker, {"throttle": 5000, "wait": 0}, NODES).take_up()
+    assert broker.rates == ["5000"] * 6
+    kafka_reassign.Mover(broker, {"throttle": 7000, "wait": 0}, NODES).take_up()
+    assert broker.rates == ["5000"] * 6, "nothing moved any more"
 
 
 def test_a_well_cluster():
