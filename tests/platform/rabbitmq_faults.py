@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from faults import commit
 from operations import Operation, cut_off
-from rabbitmq_ledger import UNIT, VHOST, Ledger, RabbitMQ
+from rabbitmq_ledger import UNIT, Ledger, RabbitMQ
 from running import ROOT, Platform, plain, playbook_changes
 
 from lab import endpoints
@@ -182,6 +182,30 @@ FAULTS = {
 }
 
 
+# The archive has one version, so a next revision of its package is made on each host, as a security update brings one.
+NEWER = """\
+set -e
+cd $(mktemp -d)
+apt-get download -qq rabbitmq-server
+dpkg-deb -R rabbitmq-server_*.deb new
+sed -i 's/^Version: .*/&+newer1/' new/DEBIAN/control
+mkdir -p /srv/newer
+cd /srv/newer
+dpkg-deb -Zgzip -z1 -b $OLDPWD/new rabbitmq-server.deb
+dpkg-deb -f rabbitmq-server.deb > Packages
+echo 'Filename: ./rabbitmq-server.deb' >> Packages
+stat -c 'Size: %s' rabbitmq-server.deb >> Packages
+sha256sum rabbitmq-server.deb | sed 's/\\([^ ]*\\).*/SHA256: \\1/' >> Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list.d/newer.list
+"""
+
+
+def offer_newer_package(queues: Queues, _leader: str) -> list[str]:
+    for member in queues.rabbitmq.members:
+        queues.platform.shell(member, NEWER, 180)
+    return []
+
+
 def replace_terminated_leader(queues: Queues, leader: str) -> list[str]:
     queues.platform.terminate(leader)
     return ["-e", f"node={leader}", "-e", "replace_volumes=true"]
@@ -204,6 +228,12 @@ OPERATIONS = {
         "it is forgotten, the new one joins, queues grow",
         replace_terminated_leader,
         cut_at=("start | Start RabbitMQ", 1),
+    ),
+    "upgrade of RabbitMQ's package": Operation(
+        "upgrade_rabbitmq",
+        "one member after the other, drained first, then the feature flags",
+        offer_newer_package,
+        cut_at=("package | Start this member", 2),
     ),
 }
 #: What test_rabbitmq.py and test_trust.py do in steps of their own: name and what it does to the clients.
@@ -294,7 +324,7 @@ def replicas(queues: Queues) -> set[int]:
     return {len(queue["members"]) for queue in queues.rabbitmq.queues().values()}
 
 
-def messages(queues: Queues) -> int:
-    """How many messages the vhost holds."""
-    lines = control(queues, next(iter(queues.rabbitmq.members)), f"list_queues -p {VHOST} --no-table-headers messages")
-    return sum(map(int, lines.split()))
+def versions(queues: Queues) -> set[str]:
+    """The installed packages' versions."""
+    line = "dpkg-query --show --showformat '${Version}' rabbitmq-server"
+    return {queues.rabbitmq.on_host(member, line) for member in queues.rabbitmq.members}

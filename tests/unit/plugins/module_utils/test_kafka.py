@@ -264,6 +264,13 @@ def test_voters_that_are_not_described_go():
     assert steps(quorum((1, 2), [replica(3, "new"), replica(4, "new")])) == [("add", 3, "new3")]
 
 
+def test_controllers_that_move_elsewhere_are_there_before_the_old_ones_go():
+    nodes = {name: {**node, "id": node["id"] + 10} for name, node in NODES.items()}
+    found = quorum((1, 2, 3), [replica(11), replica(12), replica(13)], away=[3])
+    moves = [("add", 11), ("add", 12), ("add", 13), ("remove", 1), ("remove", 2)]
+    assert [step[:2] for step in steps(found, nodes)] == [("remove", 3), *moves]
+
+
 def test_a_voter_is_not_removed_without_a_majority():
     found = {**quorum(), "voters": [replica(1), replica(2, behind_ms=30000), replica(3)]}
     assert "only 1 of the 2 voters" in kafka_quorum.unsafe(found, 3)
