@@ -89,6 +89,28 @@ def let_lead(events, wanted):
     raise AssertionError(f"none of {wanted} became the active controller")
 
 
+def test_a_controller_apart_from_the_brokers(events):
+    """Roles of their own: here one controller and two brokers."""
+    first, *rest = events.kafka.members
+    roles = ["-e", json.dumps({"kafka_controllers": [first], "kafka_brokers": rest})]
+    events.wipe()
+    try:
+        playbook_changes("kafka", *roles)
+        assert playbook_changes("kafka", *roles) == 0
+        events.apart = {first}
+        assert events.active_controller() == first
+        with faults.under_load(events, "leader killed beside a controller of its own") as run:
+            leader = events.leader(run["writer"])
+            assert leader != first
+            events.kill(leader)
+            playbook_changes("rolling_restart_kafka", *roles)
+        passed(run["outcome"])
+    finally:
+        events.apart = set()
+        events.wipe()
+        playbook_changes("kafka")
+
+
 def test_upgrade_and_then_its_features(events):
     """On a cluster that the older release has made: one of the newer one cannot become that."""
     events.wipe()
