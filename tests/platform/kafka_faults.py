@@ -194,7 +194,12 @@ def part_zone(events: Events, writer: Client) -> list[str]:
     return inside
 
 
-def heal(events: Events, _victims: list[str]) -> None:
+def heal(events: Events, victims: list[str]) -> None:
+    for victim in victims:
+        events.platform.lab("heal", victim)
+
+
+def heal_all(events: Events, _victims: list[str]) -> None:
     events.platform.lab("heal")
 
 
@@ -214,7 +219,7 @@ FAULTS = {
     "leader's host frozen": Fault(on_leader("freeze"), TAKES_OVER, heal, 30),
     "leader partitioned from everything": Fault(on_leader("partition"), TAKES_OVER, heal, 30),
     "leader's zone parted from the others": Fault(part_zone, "the majority's replicas lead", heal, 30),
-    "leader's zone lost": Fault(lose_zone, TAKES_OVER, heal, 30),
+    "leader's zone lost": Fault(lose_zone, TAKES_OVER, heal_all, 30),
 }
 
 

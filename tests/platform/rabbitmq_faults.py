@@ -131,7 +131,11 @@ def lose_zone(queues: Queues, leader: str) -> str:
     return leader
 
 
-def heal(queues: Queues, _victim: str) -> None:
+def heal(queues: Queues, victim: str) -> None:
+    queues.platform.lab("heal", victim)
+
+
+def heal_all(queues: Queues, _victim: str) -> None:
     queues.platform.lab("heal")
 
 
@@ -176,7 +180,7 @@ FAULTS = {
     "ring: queue leader and another member parted": Fault(
         part_ring, "one of the two pauses, or the queue's leader moves", heal, AGREED_SECONDS
     ),
-    "queue leader's zone lost": Fault(lose_zone, ANOTHER, heal, 30),
+    "queue leader's zone lost": Fault(lose_zone, ANOTHER, heal_all, 30),
     "queue leader's disk full": Fault(fill_disk, BLOCKED, free_disk, blocks=True),
     "queue leader's memory full": Fault(fill_memory, BLOCKED, free_memory, blocks=True),
 }
