@@ -215,7 +215,9 @@ TAKES_OVER = "replicas in sync lead"
 FAULTS = {
     "leader killed": Fault(kill(leader), TAKES_OVER),
     "active controller killed": Fault(kill(controller), "another controller leads; what it led as a broker, too"),
-    "leader and active controller killed": Fault(kill(leader, controller), "both"),
+    "leader and active controller killed": Fault(
+        kill(leader, controller), "with two of three lost writes wait until one of them is back"
+    ),
     "leader's host frozen": Fault(on_leader("freeze"), TAKES_OVER, heal, 30),
     "leader partitioned from everything": Fault(on_leader("partition"), TAKES_OVER, heal, 30),
     "leader's zone parted from the others": Fault(part_zone, "the majority's replicas lead", heal, 30),
@@ -232,13 +234,13 @@ OPERATIONS = {
     "rolling restart of Kafka": Operation(
         "rolling_restart_kafka",
         "one member after the other, the active controller last",
-        cut_at=("restart | Wait for the cluster", 2),
+        cut_at=("health | Wait until this member is well", 2),
     ),
     "rotation of Kafka's certificates": Operation(
         "rotate_certificates",
         "one member after the other restarts with new ones",
         lambda _events, _leader: ["-e", "target=kafka"],
-        cut_at=("restart | Wait for the cluster", 2),
+        cut_at=("health | Wait until this member is well", 2),
     ),
     "replacement of a terminated leader by an empty disk": Operation(
         "replace_node",

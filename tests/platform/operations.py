@@ -72,7 +72,7 @@ OPERATIONS = {
         "upgrade_postgresql",
         "standbys first, then a switchover and the old leader",
         as_after_an_upgrade(PATRONI_VERSION),
-        cut_at=("switchover | Wait until all members", 1),
+        cut_at=("switchover | Refuse to call it done", 1),
     ),
     "upgrade of etcd": Operation(
         "upgrade_etcd",
@@ -83,7 +83,7 @@ OPERATIONS = {
     "rotation of certificates": Operation(
         "rotate_certificates",
         "no connection is lost",
-        cut_at=("rotate | Issue the certificate anew", 5),
+        cut_at=("certificates | Issue the certificate", 5),
         unnoticed=True,
     ),
     "leader moved out of its zone": Operation(

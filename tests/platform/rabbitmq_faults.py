@@ -219,13 +219,13 @@ OPERATIONS = {
     "rolling restart of RabbitMQ": Operation(
         "rolling_restart_rabbitmq",
         "one member after the other, drained first",
-        cut_at=("restart | Wait for the cluster", 2),
+        cut_at=("health | Wait until this member is well", 2),
     ),
     "rotation of RabbitMQ's certificates": Operation(
         "rotate_certificates",
         "nobody restarts",
         lambda _queues, _leader: ["-e", "target=rabbitmq"],
-        cut_at=("rotate | Issue the certificate anew", 2),
+        cut_at=("certificates | Issue the certificate", 2),
     ),
     "replacement of a terminated queue leader by an empty disk": Operation(
         "replace_node",

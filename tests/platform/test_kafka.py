@@ -116,7 +116,7 @@ def test_upgrade_and_then_its_features(events):
     playbook_changes("kafka", "-e", f"kafka_version={OLD}")
     assert {events.release(slot) for slot in events.kafka.members} == {OLD}
     with faults.under_load(events, "upgrade from 4.2 to 4.3") as run:
-        cut_off("upgrade_kafka", [], "restart | Wait for the cluster", 2)
+        cut_off("upgrade_kafka", [], "health | Wait until this member is well", 3)
         playbook_changes("upgrade_kafka")
     passed(run["outcome"])
     (new,) = {events.release(slot) for slot in events.kafka.members}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
@@ -79,3 +80,20 @@ def test_every_line_of_a_table_has_all_columns(page):
     for part, columns in zip(parts, (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS), strict=True):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(columns) + 1}
+
+
+def test_runs_are_cut_off_where_a_task_is_shown(page):
+    """An import is none: Ansible shows what it brings."""
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")]
+    shown = [name for file in files for name in shown_tasks(yaml.safe_load(file.read_text()) or [])]
+    operations = [one for part in (page, page.kafka, page.rabbitmq) for one in part.OPERATIONS.values() if one.cut_at]
+    assert operations
+    for one in operations:
+        assert any(one.cut_at[0] in name for name in shown), one.cut_at
+
+
+def shown_tasks(tasks):
+    for task in tasks:
+        yield from shown_tasks([inner for part in ("block", "rescue", "always") for inner in task.get(part, [])])
+        if not {"block", "ansible.builtin.import_tasks", "ansible.builtin.import_role"} & set(task):
+            yield task.get("name", "")
