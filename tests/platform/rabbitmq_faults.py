@@ -219,7 +219,7 @@ OPERATIONS = {
     "rolling restart of RabbitMQ": Operation(
         "rolling_restart_rabbitmq",
         "one member after the other, drained first",
-        cut_at=("health | Wait until this member is well", 2),
+        cut_at=("restart | Restart it", 2),
     ),
     "rotation of RabbitMQ's certificates": Operation(
         "rotate_certificates",
