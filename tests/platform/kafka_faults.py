@@ -130,7 +130,9 @@ class Events:
 
     def wipe(self) -> None:
         """End all members and empty their volumes."""
-        for line in ("systemctl stop kafka", f"rm -rf {DATA}/data {DATA}/identity.json"):
+        # The last one would wait for a controller to hand over to.
+        end = "systemctl stop --no-block kafka; systemctl kill --signal=KILL kafka; systemctl stop kafka"
+        for line in (end, f"rm -rf {DATA}/data {DATA}/identity.json"):
             for slot in self.kafka.members:
                 self.platform.shell(slot, line, 120)
 
