@@ -21,10 +21,8 @@ import pika
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "platform"), str(ROOT)]
 
+import rabbitmq_faults as faults  # noqa: E402
 from running import Platform  # noqa: E402
-from test_rabbitmq import find, signal, under_load  # noqa: E402
-
-from lab import endpoints  # noqa: E402
 
 GOAL = 5
 DIRECTORY = "/tmp/rabbitmq-bench"  # noqa: S108 (on the lab's host)
@@ -74,15 +72,14 @@ def main() -> int:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as directory:
         platform = Platform.find(Path(directory) / "ca.crt")
-        rabbitmq = find(platform)
-        with endpoints.resolved(rabbitmq.names()):
-            outcomes = [under_load(rabbitmq, "queue leader killed", signal(rabbitmq, "KILL")) for _run in range(runs)]
+        queues = faults.Queues(platform)
+        outcomes = [faults.run_fault(queues, "queue leader killed") for _run in range(runs)]
         seconds = [outcome.seconds for outcome in outcomes]
         missing = sum(outcome.missing for outcome in outcomes)
         print(f"leader killed: median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s, goal {GOAL} s;")
         print(f"confirmed messages lost: {missing}\n")
         print(f"{'1 KiB, quorum queue':26} {'':11} {'plain':>9} {'TLS':>9}  ratio")
-        throughput(rabbitmq, runs)
+        throughput(queues.rabbitmq, runs)
     return 1 if missing else 0
 
 

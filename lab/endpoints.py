@@ -238,7 +238,7 @@ def files_put_and_get(client: botocore.client.BaseClient) -> float:
 def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
     hosts = found["_meta"]["hostvars"]
-    edge = {name: hosts[name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])}
+    edge = {name: hosts[name]["ansible_host"] for name in sorted(found.get("haproxy", {}).get("hosts", []))}
     joined = ", ".join(edge.values())
     if "postgresql" in found:
         yield f"postgresql://postgresql.{domain}:{READ_WRITE}", joined, "read and write"
@@ -265,7 +265,8 @@ def brokers(found: dict, domain: str) -> dict[str, str]:
 def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
     """Write and read through each product that the platform has; a sentence for each. `authority` is a file."""
     domain = platform["domain"]
-    addresses = [found["_meta"]["hostvars"][name]["ansible_host"] for name in sorted(found["haproxy"]["hosts"])]
+    edges = sorted(found.get("haproxy", {}).get("hosts", []))
+    addresses = [found["_meta"]["hostvars"][name]["ansible_host"] for name in edges]
 
     def password(product: str) -> str:
         return secret(platform["name"], f"{product}/users/trading")

@@ -90,6 +90,9 @@ class Cluster:
     def leader(self):
         """Return (name, connection, quorum) of the active controller; the caller closes the connection.
 
+        While one leads that is no longer described, a broker stands in for it: brokers pass such requests on. The name
+        is empty then.
+
         :raises KafkaError: no controller answers as the leader.
         """
         reasons = []
@@ -104,6 +107,16 @@ class Cluster:
                 if quorum["leader"] == self.nodes[name]["id"]:
                     return name, connection, quorum
                 reasons.append(f"{name} is not the leader")
+            except KafkaError as error:
+                reasons.append(str(error))
+            connection.close()
+        try:
+            connection = self.any_broker()
+        except KafkaError as error:
+            reasons.append(str(error))
+        else:
+            try:
+                return "", connection, describe_quorum(connection)
             except KafkaError as error:
                 reasons.append(str(error))
             connection.close()

@@ -71,6 +71,8 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka, kafka
 def plan(nodes, quorum, replace="", remove=()):
     """Return the steps to the described voters: C(action), C(member), C(id), C(directory).
 
+    Votes that nobody casts go first, those of members that only change their place last: new ones are there by then.
+
     :arg quorum: what C(kafka.describe_quorum) returns.
     :arg replace: member whose voter is gone for good.
     :arg remove: described members that leave.
@@ -82,16 +84,18 @@ def plan(nodes, quorum, replace="", remove=()):
     away = {
         item["id"] for item in quorum["voters"] if item["away_ms"] > kafka.LAG_MS and item["id"] != quorum["leader"]
     }
-    steps = []
-    for key, directory in sorted(voting.items()):
-        lost = key in away and (key in following or names.get(key) == replace)
-        if key not in wanted or lost:
-            steps.append({"action": "remove", "member": names.get(key, str(key)), "id": key, "directory": directory})
-    gone = {step["id"] for step in steps}
-    for key, name in sorted(wanted.items()):
-        if key in following and (key not in voting or key in gone):
-            steps.append({"action": "add", "member": name, "id": key, "directory": following[key]})
-    return steps
+    removed = {
+        key: {"action": "remove", "member": names.get(key, str(key)), "id": key, "directory": directory}
+        for key, directory in sorted(voting.items())
+        if key not in wanted or (key in away and (key in following or names.get(key) == replace))
+    }
+    added = [
+        {"action": "add", "member": name, "id": key, "directory": following[key]}
+        for key, name in sorted(wanted.items())
+        if key in following and (key not in voting or key in removed)
+    ]
+    lost = [step for key, step in removed.items() if key in away]
+    return [*lost, *added, *(step for key, step in removed.items() if key not in away)]
 
 
 def unsafe(quorum, key):

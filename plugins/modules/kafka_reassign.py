@@ -120,6 +120,21 @@ class Mover:
         topics = self._connection.call("ListPartitionReassignments", {"Topics": None})["Topics"]
         return [f"{topic['Name']}-{part['PartitionIndex']}" for topic in topics for part in topic["Partitions"]]
 
+    def _limit(self, state):
+        """Return the resources that limit what each broker may send and take for moves."""
+        limits = dict.fromkeys(RATES, str(self._params["throttle"]))
+        return [(kafka.BROKER, str(key), limits) for key in state["brokers"]]
+
+    def take_up(self):
+        """Wait for the moves of an earlier run, at this run's rate: it may have been far too low for them.
+
+        :raises KafkaError: it takes too long.
+        """
+        if self._moving():
+            if self._params["throttle"]:
+                configure(self._connection, self._limit(kafka.describe_cluster(self._connection)))
+            self.await_moves()
+
     def await_moves(self):
         """Wait until nothing moves.
 
@@ -150,10 +165,8 @@ class Mover:
 
     def move(self, moves, state):
         """Throttle and begin."""
-        rate = self._params["throttle"]
-        if rate:
-            limits = dict.fromkeys(RATES, str(rate))
-            resources = [(kafka.BROKER, str(key), limits) for key in state["brokers"]]
+        if self._params["throttle"]:
+            resources = self._limit(state)
             for name, lists in kafka_moves.throttled(moves, state["topics"]).items():
                 options = {key: value for key, value in zip(kafka_objects.THROTTLES, lists, strict=True) if value}
                 resources.append((kafka.TOPIC, name, options))
@@ -194,7 +207,7 @@ def run(module):
     with cluster.any_broker() as connection:
         mover = Mover(connection, params, cluster.nodes)
         if not module.check_mode:
-            mover.await_moves()
+            mover.take_up()
         state = kafka.describe_cluster(connection)
         ids = {node["id"] for name, node in cluster.nodes.items() if node["broker"] and name not in params["drain"]}
         racks = {

@@ -26,7 +26,8 @@ options:
   state:
     description:
       - "V(enabled): enables all stable flags, once all members run the same version."
-      - "V(required): fails when a stable flag is not enabled."
+      - "V(required): fails when a stable flag is not enabled that all members know. What only some know is of the next
+        version, in an upgrade that was cut off."
     type: str
     choices: [enabled, required]
     required: true
@@ -73,6 +74,11 @@ def sort_flags(flags):
     return disabled, experimental
 
 
+def known_to_all(flags):
+    """Return the flags without those that some member does not know."""
+    return [flag for flag in flags if flag["state"] != "unavailable"]
+
+
 def refusal(state, disabled, versions, members):
     """Return why O(state) cannot be reached, as a sentence; an empty text when it can."""
     if not disabled:
@@ -106,7 +112,10 @@ def main():
         cluster = rabbitmq.Cluster(params)
         versions = cluster.read()["versions"]
         with cluster.client(params["name"]) as client:
-            disabled, experimental = sort_flags(client.call("GET", "feature-flags"))
+            flags = client.call("GET", "feature-flags")
+            if params["state"] == "required":
+                flags = known_to_all(flags)
+            disabled, experimental = sort_flags(flags)
             answer = {"disabled": disabled, "experimental": experimental, "versions": versions}
             sentence = refusal(params["state"], disabled, versions, params["members"])
             if sentence:

@@ -16,7 +16,8 @@ description:
     exchange or a queue that is not described stays until O(absent) names it, and a queue goes only while it is empty
     and unused. Between a described exchange and a described queue the bindings are those described.
   - Passwords are compared with the kept hash, and sent as a hash.
-  - Quorum queues, also those that clients made, get replicas on running members until they have O(replicas).
+  - Quorum queues, also those that clients made, get replicas on running members of O(members) until they
+    have O(replicas).
 extends_documentation_fragment:
   - selfhosted.ec2.rabbitmq
   - selfhosted.ec2.cluster_client.login
@@ -254,9 +255,12 @@ def remove_binding(client, step):
 
 def grow(client, params, steps, check_mode):
     """Give quorum queues the replicas that they lack."""
-    nodes = [node["name"] for node in client.call("GET", "nodes") if node.get("running")]
     if not params["replicas"]:
         return
+    # One that runs and is not described is about to leave.
+    described = {rabbitmq.node_name(host) for host in params["members"].values()}
+    running = [node["name"] for node in client.call("GET", "nodes") if node.get("running")]
+    nodes = [node for node in running if node in described]
     queues = client.call("GET", "queues", query="?disable_stats=true&enable_queue_totals=true")
     quorum = [queue for queue in queues if queue.get("type") == "quorum"]
     for queue, node in rabbitmq_objects.growth(quorum, nodes, params["replicas"]):

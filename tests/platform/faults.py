@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import results
 from ledger import Ledger
 from running import ROOT, Platform
 from witness import Witness, two_at_once
@@ -418,6 +418,4 @@ def commit() -> str:
 
 def record(outcome: Outcome) -> None:
     """Add an outcome to the results of the measurements."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    RESULTS.write_text(json.dumps([*results, asdict(outcome)], indent=1) + "\n")
+    results.record(RESULTS, outcome)

@@ -43,14 +43,19 @@ class Kafka:
         names = [f"{slot}.{self.domain}" for slot in self.members]
         return endpoints.kafka_options(names, self.user, self.password, str(self.authority))
 
+    def tell_hosts(self, directory: Path) -> Path:
+        """Write the hosts file of all clients of a directory, also of those that run; return it."""
+        hosts = directory / "hosts"
+        lines = [f"{address} {slot}.{self.domain}\n" for slot, address in self.members.items()]
+        hosts.write_text("127.0.0.1 localhost\n" + "".join(lines))
+        return hosts
+
 
 class Client:
     """A client process."""
 
     def __init__(self, kafka: Kafka, directory: Path, kind: str, **settings: object):
-        hosts, given = directory / "hosts", directory / f"{kind}-{uuid.uuid4()}.json"
-        lines = [f"{address} {slot}.{kafka.domain}\n" for slot, address in kafka.members.items()]
-        hosts.write_text("127.0.0.1 localhost\n" + "".join(lines))
+        hosts, given = kafka.tell_hosts(directory), directory / f"{kind}-{uuid.uuid4()}.json"
         given.touch(0o600)
         given.write_text(json.dumps({"options": kafka.options(), **settings}))
         command = [*endpoints.WITH_HOSTS, str(hosts), sys.executable, __file__, kind, str(given)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ OPERATIONS = {
         "upgrade_postgresql",
         "standbys first, then a switchover and the old leader",
         as_after_an_upgrade(PATRONI_VERSION),
-        cut_at=("switchover | Wait until all members", 1),
+        cut_at=("switchover | Refuse to call it done", 1),
     ),
     "upgrade of etcd": Operation(
         "upgrade_etcd",
@@ -82,7 +83,7 @@ OPERATIONS = {
     "rotation of certificates": Operation(
         "rotate_certificates",
         "no connection is lost",
-        cut_at=("rotate | Issue the certificate anew", 5),
+        cut_at=("certificates | Issue the certificate", 5),
         unnoticed=True,
     ),
     "leader moved out of its zone": Operation(
@@ -120,8 +121,8 @@ def run_operation(platform: Platform, name: str, directory: Path) -> Outcome:
     return run["outcome"]
 
 
-def cut_off(playbook: str, arguments: list[str], task: str, turn: int) -> None:
-    """Run a playbook and end it with all it started when a task begins for the so manieth time.
+def cut_off(playbook: str, arguments: list[str], task: str, turn: int, seconds: float = 0) -> None:
+    """Run a playbook and end it with all it started when, or some seconds after, a task begins for the so manieth time.
 
     Raises AssertionError when the task does not come.
     """
@@ -132,6 +133,7 @@ def cut_off(playbook: str, arguments: list[str], task: str, turn: int) -> None:
             shown.append(text)
             turn -= text.startswith("TASK [") and task in text
             if turn == 0:
+                time.sleep(seconds)
                 os.killpg(run.pid, signal.SIGKILL)
                 return
     raise AssertionError(f"{' '.join(line)} ended before {task!r}:\n{''.join(shown)[-4000:]}")

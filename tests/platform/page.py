@@ -1,17 +1,21 @@
-"""Write docs/faults.md from the newest result of each fault and operation (bench/results/failover.json).
+"""Write docs/faults.md from the newest result of each fault and operation (bench/results/).
+
+A row without a result on this machine stays as the page has it.
 
 Usage: python tests/platform/page.py
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
 
+import kafka_faults as kafka  # noqa: E402
+import rabbitmq_faults as rabbitmq  # noqa: E402
+import results  # noqa: E402
 from faults import FAULTS, RESULTS  # noqa: E402
 from operations import FURTHER, OPERATIONS  # noqa: E402
 
@@ -40,43 +44,117 @@ were ended by SIGKILL in their middle; the same command then finished them, and 
 """
 
 
-def row(name: str, expected: str, outcome: dict | None) -> list[str]:
-    """One line of a table; an item without a result says so."""
-    if outcome is None:
-        return [name, expected, "not run", *[""] * 7]
+KAFKA = """
+## Kafka
+
+One idempotent producer (`acks=all`, 200 messages a second over all partitions of `orders`) and one consumer group, by
+the brokers' own names.
+
+- **Gap**: the longest time in seconds in which a partition acknowledged nothing. **p99**: seconds from the beginning
+  until the 99th percentile of the answers' times stays below one second.
+- **Lost**: acknowledged messages that the group did not read. **Disordered**: read after a later one of their
+  partition. **Twice**: read again.
+
+"""
+KAFKA_COLUMNS = [
+    "",
+    "what happens",
+    "gap",
+    "p99",
+    "well",
+    "acknowledged",
+    "lost",
+    "disordered",
+    "twice",
+    "load",
+    "measured",
+]
+RABBITMQ = """
+## RabbitMQ
+
+Two publishers, each message confirmed before the next, and one consumer that acknowledges by hand, through both HAProxy
+hosts.
+
+- **Gap**: the longest time in seconds in which one of the publishers got no confirmation.
+- **Lost**: confirmed messages that did not come to the consumer. **Twice**: those that came again.
+
+"""
+RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]
+
+
+def measured(outcome: dict) -> list[str]:
+    """The last two cells of a row."""
+    return [str(outcome.get("load", "")), f"{outcome['at'][:10]}, {outcome['commit']}"]
+
+
+def database_cells(outcome: dict) -> list[str]:
     return [
-        name,
-        expected,
         f"{outcome['seconds']:.1f} ({outcome['worst_client_seconds']:.1f})",
         f"{outcome['read_seconds']:.1f}",
         f"{outcome['well_seconds']:.0f}",
         str(outcome["acknowledged"]),
         str(outcome["missing"]),
         f"{outcome['two_writable_seconds']:.1f}",
-        str(outcome.get("load", "")),
-        f"{outcome['at'][:10]}, {outcome['commit']}",
+        *measured(outcome),
     ]
 
 
-def table(rows: list[list[str]]) -> str:
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
+def kafka_cells(outcome: dict) -> list[str]:
+    counts = (outcome[name] for name in ("acknowledged", "missing", "out_of_order", "duplicates"))
+    times = [f"{outcome['seconds_gap']:.1f}", f"{outcome['seconds_p99']:.0f}", f"{outcome['well_seconds']:.0f}"]
+    return [*times, *map(str, counts), *measured(outcome)]
+
+
+def rabbitmq_cells(outcome: dict) -> list[str]:
+    counts = (outcome[name] for name in ("confirmed", "missing", "duplicates"))
+    return [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}", *map(str, counts), *measured(outcome)]
+
+
+def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: dict[tuple[int, str], list[str]]) -> str:
+    """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
+    newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
+    lines = [columns, ["---"] * len(columns)]
+    for name, expected in items.items():
+        first, known = [name, expected], old.get((len(columns), name))
+        if name.removesuffix(" *") in newest:
+            lines.append([*first, *cells(newest[name.removesuffix(" *")])])
+        elif known:
+            lines.append([*first, *known[2:]])
+        else:
+            lines.append([*first, "not run", *[""] * (len(columns) - 3)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def render(results: list[dict]) -> str:
-    """The page from all results; the last one of each name counts."""
-    newest = {result["fault"]: result for result in results if "well_seconds" in result}
-    faults = [row(name, fault.expected, newest.get(name)) for name, fault in FAULTS.items()]
-    operations = [
-        row(name + (" *" if one.cut_at else ""), one.expected, newest.get(name)) for name, one in OPERATIONS.items()
-    ]
-    operations += [row(name, expected, newest.get(name)) for name, expected in FURTHER.items()]
-    return f"{HEAD}\n## Faults\n\n{table(faults)}\n## Operations\n\n{table(operations)}{FOOT}"
+def rows(page: str) -> dict[tuple[int, str], list[str]]:
+    """The cells of a page's tables by how many a row has and its first: products have faults of one name."""
+    lines = (line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| "))
+    return {(len(cells), cells[0].strip()): [cell.strip() for cell in cells] for cells in lines}
+
+
+def named(faults: dict, operations: dict, further: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Faults, and operations with a star where they were cut off: name to what happens."""
+    starred = {name + (" *" if one.cut_at else ""): one.expected for name, one in operations.items()}
+    return {name: fault.expected for name, fault in faults.items()}, {**starred, **further}
+
+
+def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict] = (), page: str = "") -> str:
+    """The page from all results, of which the last one of each name counts, and from the page as it was."""
+    old = rows(page)
+    faults, operations = named(FAULTS, OPERATIONS, FURTHER)
+    parts = [HEAD, "\n## Faults\n\n", table(COLUMNS, faults, found, database_cells, old)]
+    parts += ["\n## Operations\n\n", table(COLUMNS, operations, found, database_cells, old), FOOT]
+    for product, head, columns, own, cells in (
+        (kafka, KAFKA, KAFKA_COLUMNS, of_kafka, kafka_cells),
+        (rabbitmq, RABBITMQ, RABBITMQ_COLUMNS, of_rabbitmq, rabbitmq_cells),
+    ):
+        faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
+        parts += [head, table(columns, {**faults, **operations}, own, cells, old)]
+    return "".join(parts)
 
 
 def main() -> int:
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    PAGE.write_text(render(results))
+    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS)]
+    PAGE.write_text(render(*found, page=PAGE.read_text() if PAGE.exists() else ""))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 

@@ -93,7 +93,8 @@ class RabbitMQ:
         while complaints := self.complaints():
             if time.monotonic() > deadline:
                 raise AssertionError(f"RabbitMQ is not well after {seconds:.0f} s: {'; '.join(complaints)}")
-            time.sleep(1)
+            # Each look is an Erlang machine of its own on a member's host.
+            time.sleep(3)
 
 
 class Worker(threading.Thread):

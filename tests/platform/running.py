@@ -69,7 +69,8 @@ class Platform:
         found, described = endpoints.inventory(), endpoints.variables()
         variables = found["_meta"]["hostvars"]
         authority.write_text(endpoints.secret(described["name"], "ca/certificate"))
-        edges, databases = sorted(found["haproxy"]["hosts"]), sorted(found.get("postgresql", {}).get("hosts", []))
+        # TIERS may have left them out.
+        edges, databases = (sorted(found.get(name, {}).get("hosts", [])) for name in ("haproxy", "postgresql"))
         return cls(
             name=described["name"],
             domain=described["domain"],
@@ -161,7 +162,7 @@ class Platform:
             return ""
 
     def complaints(self) -> list[str]:
-        """What keeps the platform from being well, as sentences; empty when it is, or has no database tier."""
+        """What keeps the platform's databases from being well, as sentences; empty when they are, or there are none."""
         if not self.databases:
             return []
         members, found = self.members(), []
@@ -209,8 +210,8 @@ class Platform:
         client.start_instances(InstanceIds=ids)
 
     def terminate(self, host: str) -> None:
-        """Terminate a database host by the AWS API, and wait until it is gone."""
-        client, ids = boto3.client("ec2"), [self.databases[host]]
+        """Terminate a host by the AWS API, and wait until it is gone."""
+        client, ids = boto3.client("ec2"), [self.hosts[host][0]]
         client.terminate_instances(InstanceIds=ids)
         client.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
 

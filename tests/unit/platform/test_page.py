@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = ("page", "faults", "operations", "running", "ledger", "witness")
+MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
+MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,60 @@ def test_the_newest_result_counts(page):
 
 def test_what_was_not_run_says_so(page):
     text = page.render([])
-    assert text.count("| not run |") == len(page.FAULTS) + len(page.OPERATIONS) + len(page.FURTHER)
+    products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
+    products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
+    assert text.count("| not run |") == sum(len(items) for product in products for items in product)
+
+
+def test_a_row_without_a_result_here_stays(page):
+    before = page.render([outcome("switchover", 2), outcome("leader's postgres killed", 4)])
+    after = page.render([outcome("switchover", 3)], page=before)
+    assert "| leader's postgres killed | another member takes over | 4.0 (5.0) |" in after
+    assert "| switchover | another member takes over | 3.0 (4.0) |" in after
+    assert page.render([], page=after) == after
+
+
+def test_kafka_and_rabbitmq_have_their_own_tables(page):
+    common = {"missing": 0, "duplicates": 3, "load": 2.5, "at": "2026-11-28T21:00:00+00:00", "commit": "abc1234"}
+    kafka = {"fault": "leader killed", "seconds_gap": 1.24, "seconds_p99": 2.0, "well_seconds": 24.6, **common}
+    kafka.update(acknowledged=5000, out_of_order=0)
+    rabbitmq = {
+        "fault": "rolling restart of RabbitMQ",
+        "seconds": 1.1,
+        "well_seconds": 80.2,
+        "confirmed": 700,
+        **common,
+    }
+    text = page.render([], [kafka], [rabbitmq])
+    assert (
+        "| leader killed | replicas in sync lead | 1.2 | 2 | 25 | 5000 | 0 | 0 | 3 | 2.5 | 2026-11-28, abc1234 |"
+        in text
+    )
+    assert (
+        "| rolling restart of RabbitMQ * | one member after the other, drained first | 1.1 | 80 | 700 | 0 | 3 |" in text
+    )
 
 
 def test_every_line_of_a_table_has_all_columns(page):
-    lines = [line for line in page.render([outcome("switchover", 2)]).splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in lines} == {len(page.COLUMNS) + 1}
+    text = page.render([outcome("switchover", 2)])
+    parts = text.replace("## RabbitMQ", "## Kafka").split("## Kafka")
+    for part, columns in zip(parts, (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS), strict=True):
+        lines = [line for line in part.splitlines() if line.startswith("|")]
+        assert {line.count("|") for line in lines} == {len(columns) + 1}
+
+
+def test_runs_are_cut_off_where_a_task_is_shown(page):
+    """An import is none: Ansible shows what it brings."""
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")]
+    shown = [name for file in files for name in shown_tasks(yaml.safe_load(file.read_text()) or [])]
+    operations = [one for part in (page, page.kafka, page.rabbitmq) for one in part.OPERATIONS.values() if one.cut_at]
+    assert operations
+    for one in operations:
+        assert any(one.cut_at[0] in name for name in shown), one.cut_at
+
+
+def shown_tasks(tasks):
+    for task in tasks:
+        yield from shown_tasks([inner for part in ("block", "rescue", "always") for inner in task.get(part, [])])
+        if not {"block", "ansible.builtin.import_tasks", "ansible.builtin.import_role"} & set(task):
+            yield task.get("name", "")

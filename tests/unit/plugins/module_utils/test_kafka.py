@@ -6,7 +6,12 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter.kafka import kafka_id, kafka_nodes, kafka_start
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka, kafka_moves, kafka_objects
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka_protocol as protocol
-from ansible_collections.selfhosted.ec2.plugins.modules import kafka_features, kafka_format, kafka_quorum
+from ansible_collections.selfhosted.ec2.plugins.modules import (
+    kafka_features,
+    kafka_format,
+    kafka_quorum,
+    kafka_reassign,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +45,61 @@ def metadata(topics=None, fenced=()):
 def cluster(brokers=(), controllers=(), found=None, of=None):
     views = [{**dict.fromkeys(MEMBERS, UP), **dict(change)} for change in (brokers, controllers)]
     return kafka.summary(NODES, *views, quorum() if found is None else found, metadata() if of is None else of)
+
+
+class Link:
+    """A connection that answers DescribeQuorum; None where another node leads."""
+
+    def __init__(self, leader):
+        self.leader, self.address, self.closed = leader, "events-x", False
+
+    def call(self, _name, _values):
+        state = {"ReplicaDirectoryId": "0" * 32, "LogEndOffset": 9, "LastFetchTimestamp": 9, "LastCaughtUpTimestamp": 9}
+        voters = [{"ReplicaId": number, **state} for number in (1, 2, 3, 5)]
+        error = 0 if self.leader else 6
+        part = {"ErrorCode": error, "LeaderId": self.leader, "CurrentVoters": voters, "Observers": []}
+        return {"Topics": [{"Partitions": [part]}]}
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_broker_tells_of_a_leader_that_is_no_longer_described(monkeypatch):
+    monkeypatch.setattr(protocol, "short_uuid", str)
+    found = kafka.Cluster({"nodes": NODES})
+    asked = []
+    monkeypatch.setattr(found, "controller", lambda _name: asked.append(Link(None)) or asked[-1])
+    monkeypatch.setattr(found, "any_broker", lambda: Link(5))
+    name, connection, state = found.leader()
+    assert (name, state["leader"], connection.closed) == ("", 5, False)
+    assert len(asked) == 3
+    assert all(link.closed for link in asked)
+    monkeypatch.setattr(found, "any_broker", lambda: Link(None))
+    with pytest.raises(kafka.KafkaError, match="no controller leads"):
+        found.leader()
+
+
+class Moving:
+    """A broker where a partition moves until its throttle is raised."""
+
+    def __init__(self):
+        self.rates = []
+
+    def call(self, name, values):
+        if name == "IncrementalAlterConfigs":
+            self.rates += [option["Value"] for item in values["Resources"] for option in item["Configs"]]
+            return {"Responses": []}
+        moving = [] if self.rates else [{"Name": "orders", "Partitions": [{"PartitionIndex": 0}]}]
+        return {"Topics": moving}
+
+
+def test_moves_of_an_earlier_run_go_on_at_the_rate_of_this_one(monkeypatch):
+    monkeypatch.setattr(kafka, "describe_cluster", lambda _connection: metadata())
+    broker = Moving()
+    kafka_reassign.Mover(broker, {"throttle": 5000, "wait": 0}, NODES).take_up()
+    assert broker.rates == ["5000"] * 6
+    kafka_reassign.Mover(broker, {"throttle": 7000, "wait": 0}, NODES).take_up()
+    assert broker.rates == ["5000"] * 6, "nothing moved any more"
 
 
 def test_a_well_cluster():
@@ -202,6 +262,13 @@ def test_a_voter_that_is_there_stays_whatever_is_asked():
 def test_voters_that_are_not_described_go():
     assert steps(quorum((1, 2, 3, 4))) == [("remove", 4, "dir4")]
     assert steps(quorum((1, 2), [replica(3, "new"), replica(4, "new")])) == [("add", 3, "new3")]
+
+
+def test_controllers_that_move_elsewhere_are_there_before_the_old_ones_go():
+    nodes = {name: {**node, "id": node["id"] + 10} for name, node in NODES.items()}
+    found = quorum((1, 2, 3), [replica(11), replica(12), replica(13)], away=[3])
+    moves = [("add", 11), ("add", 12), ("add", 13), ("remove", 1), ("remove", 2)]
+    assert [step[:2] for step in steps(found, nodes)] == [("remove", 3), *moves]
 
 
 def test_a_voter_is_not_removed_without_a_majority():

@@ -231,6 +231,9 @@ def test_flags():
         {"name": "khepri_db", "stability": "experimental", "state": "disabled"},
     ]
     assert rabbitmq_feature_flags.sort_flags(flags) == (["new"], [])
+    half = {"name": "next", "stability": "stable", "state": "unavailable"}
+    assert rabbitmq_feature_flags.sort_flags([*flags, half]) == (["new", "next"], [])
+    assert rabbitmq_feature_flags.known_to_all([*flags, half]) == flags, "the upgrade that was cut off goes on"
     same, mixed = dict.fromkeys(MEMBERS, "4.2.1"), {"queue-1": "4.2.1", "queue-2": "4.0.5"}
     assert rabbitmq_feature_flags.refusal("enabled", ["new"], same, MEMBERS) == ""
     assert "queue-1 4.2.1, queue-2 4.0.5, and queue-3 is away" in rabbitmq_feature_flags.refusal(
