@@ -82,6 +82,10 @@ hosts.
 RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]
 
 
+#: The cells of the rows of a page, by how many there are and the first of them.
+Rows = dict[tuple[int, str], list[str]]
+
+
 def measured(outcome: dict) -> list[str]:
     """The last two cells of a row."""
     return [str(outcome.get("load", "")), f"{outcome['at'][:10]}, {outcome['commit']}"]
@@ -110,7 +114,7 @@ def rabbitmq_cells(outcome: dict) -> list[str]:
     return [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}", *map(str, counts), *measured(outcome)]
 
 
-def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: dict[tuple[int, str], list[str]]) -> str:
+def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
     lines = [columns, ["---"] * len(columns)]
@@ -125,7 +129,7 @@ def table(columns: list[str], items: dict[str, str], found: list[dict], cells, o
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def rows(page: str) -> dict[tuple[int, str], list[str]]:
+def rows(page: str) -> Rows:
     """The cells of a page's tables by how many a row has and its first: products have faults of one name."""
     lines = (line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| "))
     return {(len(cells), cells[0].strip()): [cell.strip() for cell in cells] for cells in lines}
