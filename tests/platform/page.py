@@ -110,7 +110,10 @@ def rabbitmq_cells(outcome: dict) -> list[str]:
     return [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}", *map(str, counts), *measured(outcome)]
 
 
-def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: dict[tuple[int, str], list[str]]) -> str:
+Rows = dict[tuple[int, str], list[str]]
+
+
+def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
     lines = [columns, ["---"] * len(columns)]
