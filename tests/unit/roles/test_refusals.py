@@ -29,6 +29,7 @@ GOOD = {
     "rabbitmq_members": SLOTS,
     "kafka_members": SLOTS,
     "kafka_sha256": {"4.3.1": "a" * 64},
+    "kafka_finish": True,
     "platform_zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
     "file_storage_members": SLOTS,
     "file_storage_sha256": "0" * 64,
