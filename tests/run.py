@@ -287,6 +287,9 @@ def builds_begun(environment: dict[str, str]):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        # Where each session has its share of the processors, nice counts within one only.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text("19")
         try:
             yield
         finally:
