@@ -108,10 +108,8 @@ status:
   type: dict
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import file_storage
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, file_storage
 
 
 def read(params):
@@ -128,17 +126,11 @@ def read(params):
     return view
 
 
-def wait_until(params):
-    """Read again until O(require) is met; return the last answer and what is missing."""
-    end = time.monotonic() + params["wait"]
-    while True:
-        view = read(params)
-        sentence = ""
-        if params["require"] == "healthy":
-            sentence = file_storage.missing(view, params["name"], params["copy_bound"])
-        if not sentence or time.monotonic() >= end:
-            return view, sentence
-        time.sleep(0.5)
+def missing(view, params):
+    """Return what O(require) misses in an answer, as a sentence, or an empty text."""
+    if params["require"] == "nothing":
+        return ""
+    return file_storage.missing(view, params["name"], params["copy_bound"])
 
 
 def main():
@@ -151,18 +143,18 @@ def main():
             "directory": {"type": "path", "required": True},
             "role_file": {"type": "path", "required": True},
             "copy_bound": {"type": "int", "default": 300},
-            "require": {"type": "str", "choices": ["nothing", "healthy"], "default": "nothing"},
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.gate_options("healthy"),
         },
         supports_check_mode=True,
     )
+    params = module.params
     try:
-        view, sentence = wait_until(module.params)
+        view, sentence = cluster_client.wait_until(
+            lambda: read(params), lambda found: missing(found, params), params["wait"], 0.5
+        )
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"The file storage cannot be read on this host: {error}.")
-    if sentence:
-        module.fail_json(msg=sentence, **view)
-    module.exit_json(changed=False, **view)
+    cluster_client.leave(module, view, sentence)
 
 
 if __name__ == "__main__":

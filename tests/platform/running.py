@@ -22,6 +22,8 @@ from lab.paths import Lab
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATRONICTL = ["sudo", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json"]
 ETCDCTL = "etcdctl --cacert=/etc/etcd/tls/ca.crt --cert=/etc/etcd/tls/etcd.crt --key=/etc/etcd/tls/etcd.key"
+#: psql's exit code when the server takes no connection.
+NO_CONNECTION = 2
 IS_STANDBY = ["sudo", "-u", "postgres", "psql", "-AtXqc", "SELECT pg_is_in_recovery()"]
 DATABASE_UNITS = ["etcd", "patroni", "pgbouncer"]
 EDGE_UNITS = ["haproxy"]
@@ -158,7 +160,9 @@ class Platform:
     def _is_standby(self, host: str) -> str:
         try:
             return self.run(host, IS_STANDBY).strip()
-        except subprocess.CalledProcessError:
+        except subprocess.CalledProcessError as error:
+            if error.returncode != NO_CONNECTION:
+                raise
             return ""
 
     def complaints(self) -> list[str]:

@@ -8,22 +8,16 @@ import types
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "file_storage" / "templates" / "file-storage.py.j2"
 
 
 @pytest.fixture
 def tool():
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
-    environment.filters["comment"] = lambda text: f"# {text}"
-    text = environment.from_string(TEMPLATE.read_text()).render(
-        ansible_managed="Managed", __file_storage_base="/nowhere"
-    )
-    module = types.ModuleType("file_storage_tool")
-    exec(compile(text, "file-storage", "exec"), module.__dict__)  # noqa: S102 (it has no .py name to import)
-    return module
+    return program.load(TEMPLATE, __file_storage_base="/nowhere")
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import json
 import types
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "postgresql" / "templates" / "pgbackrest-task.j2"
 
@@ -21,14 +22,7 @@ LEADER = member("database-1", "leader", "running")
 
 @pytest.fixture
 def tool():
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
-    environment.filters["comment"] = lambda text: f"# {text}"
-    text = environment.from_string(TEMPLATE.read_text()).render(
-        ansible_managed="Managed", __postgresql_backup_settings_file="/nowhere"
-    )
-    module = types.ModuleType("postgresql_backup")
-    exec(compile(text, "postgresql-backup", "exec"), module.__dict__)  # noqa: S102 (it has no .py name to import)
-    return module
+    return program.load(TEMPLATE, __postgresql_backup_settings_file="/nowhere")
 
 
 @pytest.fixture

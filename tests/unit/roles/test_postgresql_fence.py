@@ -12,23 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-import types
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "postgresql" / "templates" / "fence.j2"
 
 
 @pytest.fixture(scope="module")
 def fence():
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
-    environment.filters["comment"] = lambda text: f"# {text}"
-    text = environment.from_string(TEMPLATE.read_text()).render(ansible_managed="Managed")
-    module = types.ModuleType("postgresql_fence")
-    exec(compile(text, "postgresql-fence", "exec"), module.__dict__)  # noqa: S102 (it has no .py name to import)
-    return module
+    return program.load(TEMPLATE)
 
 
 @pytest.mark.parametrize(

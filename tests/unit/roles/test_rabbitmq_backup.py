@@ -3,11 +3,11 @@
 import gzip
 import io
 import json
-import types
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "rabbitmq" / "templates" / "backup.py.j2"
 DEFINITIONS = {
@@ -72,11 +72,7 @@ class Api:
 
 @pytest.fixture
 def script(tmp_path):
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (Python, not HTML)
-    environment.filters.update(comment=lambda text: f"# {text}", to_json=json.dumps)
-    module = types.ModuleType("backup")
-    text = environment.from_string(TEMPLATE.read_text()).render(__rabbitmq_backup_settings_file="backup.json")
-    exec(text, vars(module))  # noqa: S102
+    module = program.load(TEMPLATE, __rabbitmq_backup_settings_file="backup.json")
     module.settings = {
         "name": "queue-2",
         "hosts": {"queue-1": "queue-1.internal", "queue-2": "queue-2.internal"},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import types
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "redis" / "templates" / "backup.py.j2"
 PRIMARY = {"role": "master", "connected_slaves": "2"}
@@ -17,12 +17,7 @@ BROKEN = {"role": "slave", "master_link_status": "down"}
 
 @pytest.fixture
 def tool():
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (a Python file)
-    environment.filters["comment"] = lambda text: f"# {text}"
-    module = types.ModuleType("redis_backup")
-    text = environment.from_string(TEMPLATE.read_text()).render(ansible_managed="Managed")
-    exec(compile(text, "redis-backup", "exec"), module.__dict__)  # noqa: S102 (it has no .py name to import)
-    return module
+    return program.load(TEMPLATE)
 
 
 class Bucket:

@@ -1,11 +1,11 @@
 """The script that decides a Redis server's role at its start, against Sentinels of its own."""
 
 import json
-import types
 from pathlib import Path
 
-import jinja2
 import pytest
+
+from tests.unit.roles import program
 
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "redis" / "templates" / "start-guard.py.j2"
 ME, OTHER = "cache-1.trading.internal", "cache-2.trading.internal"
@@ -18,10 +18,7 @@ NEVER_SYNCED = ["flags", "slave", "slave-repl-offset", "0"]
 @pytest.fixture
 def guard(tmp_path, monkeypatch):
     """The script with a clock of its own, and settings."""
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (Python, not HTML)
-    environment.filters["comment"] = lambda text: f"# {text}"
-    module = types.ModuleType("guard")
-    exec(environment.from_string(TEMPLATE.read_text()).render(), vars(module))  # noqa: S102
+    module = program.load(TEMPLATE)
     clock = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(module.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
