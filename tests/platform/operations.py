@@ -72,7 +72,7 @@ OPERATIONS = {
         "upgrade_postgresql",
         "standbys first, then a switchover and the old leader",
         as_after_an_upgrade(PATRONI_VERSION),
-        cut_at=("switchover | Refuse to call it done", 1),
+        cut_at=("hand_over | Let a standby take over", 1),
     ),
     "upgrade of etcd": Operation(
         "upgrade_etcd",
