@@ -60,11 +60,11 @@ def move_out_of_zone(platform: Platform, leader: str) -> list[str]:
 
 
 def lose_etcd(platform: Platform, _leader: str) -> list[str]:
-    """All members end, and nothing is left on their volumes."""
+    """All members end, and nothing of theirs is left on their volumes."""
     for host in platform.databases:
         platform.shell(host, "systemctl stop etcd")
     for host in platform.databases:
-        platform.shell(host, "find /var/lib/etcd -mindepth 1 -delete")
+        platform.shell(host, "find /var/lib/etcd -mindepth 1 ! -name .volume-identity -delete")
     return []
 
 
