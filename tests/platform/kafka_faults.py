@@ -64,6 +64,8 @@ class Events:
         self.platform, self.directory = platform, directory
         #: Members that are controllers only.
         self.apart: set[str] = set()
+        #: When the last fault struck: a login on a busy host takes seconds before it.
+        self.struck = 0.0
         self.kafka = self._find()
 
     def _find(self) -> Kafka:
@@ -121,7 +123,14 @@ class Events:
             time.sleep(POLL_SECONDS)
 
     def kill(self, slot: str) -> None:
-        self.platform.shell(slot, "systemctl kill --signal=KILL kafka")
+        """End a member's process at once, and note the moment by the clock of its host."""
+        at = self.platform.shell(slot, "date +%s.%N; systemctl kill --signal=KILL kafka")
+        self.struck = time.monotonic() - (time.time() - float(at))
+
+    def fault(self, *words: str) -> None:
+        """Make a fault of the lab, which holds when the command ends."""
+        self.platform.lab("fault", *words)
+        self.struck = time.monotonic()
 
     def leader(self, client: Client) -> str:
         """The slot of the broker that led the first partition; a node's id is its slot's number."""
@@ -175,7 +184,7 @@ def on_leader(*words: str) -> Callable[[Events, Client], list[str]]:
 
     def inject(events: Events, writer: Client) -> list[str]:
         victim = events.leader(writer)
-        events.platform.lab("fault", words[0], victim, *words[1:])
+        events.fault(words[0], victim, *words[1:])
         return [victim]
 
     return inject
@@ -183,7 +192,7 @@ def on_leader(*words: str) -> Callable[[Events, Client], list[str]]:
 
 def lose_zone(events: Events, writer: Client) -> list[str]:
     zone = events.zones[events.leader(writer)]
-    events.platform.lab("fault", "zone", zone)
+    events.fault("zone", zone)
     return [slot for slot, own in events.zones.items() if own == zone]
 
 
@@ -192,7 +201,7 @@ def part_zone(events: Events, writer: Client) -> list[str]:
     zone = events.zones[events.leader(writer)]
     inside = [slot for slot, own in events.zones.items() if own == zone]
     outside = [slot for slot in events.zones if slot not in inside]
-    events.platform.lab("fault", "partition", *inside, "--from", *outside, "--keep-controller")
+    events.fault("partition", *inside, "--from", *outside, "--keep-controller")
     return inside
 
 
@@ -311,6 +320,7 @@ def run_fault(events: Events, name: str) -> Outcome:
     fault = FAULTS[name]
     with under_load(events, name) as run:
         victims = fault.inject(events, run["writer"])
+        run["moment"] = events.struck
         try:
             time.sleep(fault.seconds)
         finally:
