@@ -128,9 +128,9 @@ class Events:
         self.struck = time.monotonic() - (time.time() - float(at))
 
     def fault(self, *words: str) -> None:
-        """Make a fault of the lab, which holds when the command ends."""
-        self.platform.lab("fault", *words)
+        """Make a fault of the lab; its moment is noted before the command, within which it happens."""
         self.struck = time.monotonic()
+        self.platform.lab("fault", *words)
 
     def leader(self, client: Client) -> str:
         """The slot of the broker that led the first partition; a node's id is its slot's number."""
