@@ -26,7 +26,8 @@ from lab import endpoints
 
 RESULTS = ROOT / "bench" / "results" / "kafka.json"
 TOPIC = "orders"
-RATE = 200
+#: Messages a second, beside a fault and beside an operation, whose playbooks want the same processors.
+RATE, OPERATION_RATE = 200, 50
 DATA = "/var/lib/kafka"
 POLL_SECONDS = 4
 CONTROLLING = "kafka_controller_kafkacontroller_activecontrollercount"
@@ -272,7 +273,7 @@ FURTHER = {
 
 
 @contextmanager
-def under_load(events: Events, name: str):
+def under_load(events: Events, name: str, rate: int = OPERATION_RATE):
     """A client writes and a group reads while the block runs; yields a dict with the `writer` and the `moment`.
 
     At the end Kafka must be well by itself, else NotWell is raised; then the dict has the `outcome`.
@@ -281,7 +282,7 @@ def under_load(events: Events, name: str):
     number = str(uuid.uuid4())
     common = {"topic": TOPIC, "run": number}
     reader = Client(events.kafka, events.directory, "read", group=f"trading-{number}", quiet=5, **common)
-    writer = Client(events.kafka, events.directory, "write", rate=RATE, **common)
+    writer = Client(events.kafka, events.directory, "write", rate=rate, **common)
     try:
         time.sleep(3)
         run = {"writer": writer, "moment": time.monotonic()}
@@ -318,7 +319,7 @@ def under_load(events: Events, name: str):
 def run_fault(events: Events, name: str) -> Outcome:
     """Make one fault under load; return what became of the messages."""
     fault = FAULTS[name]
-    with under_load(events, name) as run:
+    with under_load(events, name, RATE) as run:
         victims = fault.inject(events, run["writer"])
         run["moment"] = events.struck
         try:
