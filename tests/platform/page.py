@@ -85,8 +85,8 @@ hosts.
 
 A member that ends is known to have ended at once. One that is silent, frozen or cut off, is taken for gone after
 `rabbitmq_net_ticktime` (15 s, give or take a quarter; Erlang's own is 60 s); a part of the cluster that pauses and
-finds the others again takes up to twice that. Less would be quicker, but a member that stands still for a few seconds would
-then be parted from the others, pause and start again, which costs more than it had stood still.
+finds the others again takes up to twice that. Less would be quicker, but a member that stands still for a few seconds
+would then be parted from the others, pause and start again, which costs more than it had stood still.
 
 """
 RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]
