@@ -47,8 +47,8 @@ were ended by SIGKILL in their middle; the same command then finished them, and 
 KAFKA = """
 ## Kafka
 
-One idempotent producer (`acks=all`, 200 messages a second over all partitions of `orders`, 50 beside operations) and
-one consumer group, by the brokers' own names.
+One idempotent producer (`acks=all`, 200 messages a second over all partitions of `orders`, 50 beside newer rows of
+operations) and one consumer group, by the brokers' own names.
 
 - **Gap**: the longest time in seconds in which a partition acknowledged nothing. **p99**: seconds from the beginning
   until the 99th percentile of the answers' times stays below one second.
