@@ -38,7 +38,7 @@ def test_all_certificates_are_new_and_no_server_restarted(platform):
     kept = [(host, "redis-server") for host in found.get("redis", {}).get("hosts", [])]
     kept += [(host, "haproxy") for host in found.get("haproxy", {}).get("hosts", [])]
     processes = {place: process(platform, *place) for place in kept}
-    cut_off("rotate_certificates", [], "service | Wait", 2)
+    cut_off("rotate_certificates", [], "rotate | Restart the Sentinel", 2)
     playbook_changes("rotate_certificates")
     after = served(platform, found)
     assert [place for place in before if after[place] == before[place]] == []
