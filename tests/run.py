@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".cache" / "logs"
 # A lane takes one suite after the other; each has a lab of its own.
 LABS = ("test", "test2")
-# The longest first, so that the lanes end together; beside the platform's faults run those that have no hosts.
+# The longest first; beside the platform's faults run those that have no hosts.
 DEFAULT = ["platform", "lint", "unit", "aws", "roles", "build"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 # inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
