@@ -153,6 +153,18 @@ class Cluster:
         sentinels = {name: future.result() for name, future in sentinels.items()}
         return dict(summary(servers, sentinels, self.members), servers=servers, sentinels=sentinels)
 
+    def wait(self, name, require, seconds):
+        """Return what C(read) says once it is as module redis_cluster_info's I(require) says.
+
+        :raises RedisError: it is not within so many seconds; the text is a sentence without its end.
+        """
+        found, sentence = cluster_client.wait_until(
+            self.read, lambda found: missing(found, name, require), seconds, pause=0.5
+        )
+        if sentence:
+            raise RedisError(sentence.rstrip("."))
+        return found
+
 
 def pairs(answer):
     """Return a flat list of names and values as a dict."""
@@ -211,9 +223,10 @@ def sentinel_view(connect, name, service):
     """Return what one Sentinel says about the service.
 
     :returns: dict with C(reachable), C(primary) (host it takes for the primary, empty when it watches nothing),
-        C(down) (it takes that one for down), C(sentinels) (others that it knows), C(epoch), C(error).
+        C(down) (it takes that one for down), C(sentinels) (others that it knows), C(replicas) (of the primary, that it
+        knows), C(epoch), C(error).
     """
-    view = {"reachable": False, "primary": "", "down": False, "sentinels": 0, "epoch": 0, "error": ""}
+    view = {"reachable": False, "primary": "", "down": False, "sentinels": 0, "replicas": 0, "epoch": 0, "error": ""}
     try:
         with connect(name) as client:
             view["reachable"] = True
@@ -228,6 +241,7 @@ def sentinel_view(connect, name, service):
         primary=state["ip"],
         down="s_down" in flags or "o_down" in flags,
         sentinels=int(state["num-other-sentinels"]),
+        replicas=int(state["num-slaves"]),
         epoch=int(state["config-epoch"]),
     )
     if view["down"]:
@@ -235,6 +249,20 @@ def sentinel_view(connect, name, service):
     elif "failover_in_progress" in flags:
         view["error"] = "a failover is under way"
     return view
+
+
+def strangers(listed, hosts):
+    """Return the instances that a Sentinel knows and should not: no member's, or one whose address a new one has taken.
+
+    The latter is a lost Sentinel that came back with an empty volume: the others keep it with port 0, and it counts
+    for their majority (sentinel.c, sentinelProcessHelloMessage).
+
+    :arg listed: what SENTINEL SENTINELS or SENTINEL REPLICAS answered: a flat list of names and values for each.
+    :arg hosts: host names of all members.
+    :returns: list of C(host:port).
+    """
+    known = [pairs(one) for one in listed]
+    return sorted(f"{one['ip']}:{one['port']}" for one in known if one["ip"] not in hosts or one["port"] == "0")
 
 
 def majority_primary(sentinels, members):

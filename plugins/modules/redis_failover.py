@@ -61,23 +61,10 @@ import contextlib
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, redis
+from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
 
 #: Milliseconds for which the primary holds writes back at most.
 PAUSE_MS = 4000
-
-
-def await_state(cluster, params, require):
-    """Return the cluster once it is as required.
-
-    :raises redis.RedisError: it is not in time; the text is a sentence.
-    """
-    found, sentence = cluster_client.wait_until(
-        cluster.read, lambda found: redis.missing(found, params["name"], require), params["wait"], pause=0.5
-    )
-    if sentence:
-        raise redis.RedisError(sentence.rstrip("."))
-    return found
 
 
 class Link:
@@ -154,7 +141,7 @@ def move(cluster, params, before):
 def run(module):
     """Check, move and wait; return the module's answer."""
     params, cluster = module.params, redis.Cluster(module.params)
-    before = await_state(cluster, params, "complete")["primary"]
+    before = cluster.wait(params["name"], "complete", params["wait"])["primary"]
     if params["primary"] not in (None, before):
         return {"changed": False, "before": before, "after": before}
     if module.check_mode:
@@ -167,7 +154,7 @@ def run(module):
         after = cluster.read()["primary"]
     if after in ("", before):
         raise redis.RedisError(f"no other member has become the primary within {params['wait']} s")
-    after = await_state(cluster, params, "complete")["primary"]
+    after = cluster.wait(params["name"], "complete", params["wait"])["primary"]
     return {"changed": True, "before": before, "after": after, "seconds": seconds}
 
 

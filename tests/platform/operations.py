@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,37 @@ def lose_etcd(platform: Platform, _leader: str) -> list[str]:
     for host in platform.databases:
         platform.shell(host, "find /var/lib/etcd -mindepth 1 ! -name .volume-identity -delete")
     return []
+
+
+# The archive has one version, so a next revision of packages is made on a host, as a security update brings one.
+NEWER = """\
+set -e
+cd $(mktemp -d)
+mkdir -p /srv/newer
+for package in "$@"; do
+  apt-get download -qq $package
+  dpkg-deb -R ${package}_*.deb $package
+  version=$(sed -n 's/^Version: //p' $package/DEBIAN/control)
+  sed -i "s/$version/$version+newer1/g" $package/DEBIAN/control
+  dpkg-deb -Zgzip -z1 -b $package /srv/newer/$package.deb
+done
+cd /srv/newer
+for file in *.deb; do
+  dpkg-deb -f $file
+  echo "Filename: ./$file"
+  stat -c 'Size: %s' $file
+  sha256sum $file | sed 's/\\([^ ]*\\).*/SHA256: \\1/'
+  echo
+done > Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list.d/newer.list
+"""
+
+
+def offer_newer(platform: Platform, hosts: Iterable[str], *packages: str) -> None:
+    """Let apt on some hosts see a next revision of packages."""
+    for host in hosts:
+        script = shlex.join(["sh", "-c", NEWER, "newer", *packages])
+        platform.shell(host, script, 180)
 
 
 OPERATIONS = {

@@ -15,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
 
 import kafka_faults as kafka  # noqa: E402
 import rabbitmq_faults as rabbitmq  # noqa: E402
+import redis_faults as redis  # noqa: E402
 import results  # noqa: E402
 from faults import FAULTS, RESULTS  # noqa: E402
 from operations import FURTHER, OPERATIONS  # noqa: E402
@@ -90,6 +91,18 @@ would then be parted from the others, pause and start again, which costs more th
 
 """
 RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]
+REDIS = """
+## Redis
+
+Three clients write 50 times a second each: through HAProxy with WAIT 1, through HAProxy without, and with WAIT 1 to the
+server that the Sentinels name.
+
+- **HAProxy**, **Sentinel**: the longest time in seconds in which a client got no acknowledgement that way.
+- **WAIT**: writes that WAIT 1 acknowledged and that were not there. **Plain**: other acknowledged writes that were not
+  there, in brackets the seconds between the first and the last of them; [redis](redis.md) states how many there may be.
+
+"""
+REDIS_COLUMNS = ["", "what happens", "HAProxy", "Sentinel", "well", "acknowledged", "WAIT", "plain", "load", "measured"]
 
 
 #: The cells of the rows of a page, by how many there are and the first of them.
@@ -124,6 +137,19 @@ def rabbitmq_cells(outcome: dict) -> list[str]:
     return [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}", *map(str, counts), *measured(outcome)]
 
 
+def redis_cells(outcome: dict) -> list[str]:
+    waited = outcome["missing_after_wait"]
+    return [
+        f"{outcome['seconds_haproxy']:.1f}",
+        f"{outcome['seconds_sentinel']:.1f}",
+        f"{outcome['well_seconds']:.0f}",
+        str(outcome["acknowledged"] + outcome["acknowledged_by_wait"]),
+        str(waited),
+        f"{outcome['missing'] - waited} ({outcome['lost_seconds']:.1f})",
+        *measured(outcome),
+    ]
+
+
 def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
@@ -151,7 +177,13 @@ def named(faults: dict, operations: dict, further: dict[str, str]) -> tuple[dict
     return {name: fault.expected for name, fault in faults.items()}, {**starred, **further}
 
 
-def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict] = (), page: str = "") -> str:
+def render(
+    found: list[dict],
+    of_kafka: list[dict] = (),
+    of_rabbitmq: list[dict] = (),
+    of_redis: list[dict] = (),
+    page: str = "",
+) -> str:
     """The page from all results, of which the last one of each name counts, and from the page as it was."""
     old = rows(page)
     faults, operations = named(FAULTS, OPERATIONS, FURTHER)
@@ -163,11 +195,12 @@ def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict]
     ):
         faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
         parts += [head, table(columns, {**faults, **operations}, own, cells, old)]
+    parts += [REDIS, table(REDIS_COLUMNS, {**redis.FAULTS, **redis.OPERATIONS}, of_redis, redis_cells, old)]
     return "".join(parts)
 
 
 def main() -> int:
-    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS)]
+    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS, redis.RESULTS)]
     PAGE.write_text(render(*found, page=PAGE.read_text() if PAGE.exists() else ""))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from faults import commit
-from operations import Operation, cut_off
+from operations import Operation, cut_off, offer_newer
 from rabbitmq_ledger import UNIT, Ledger, RabbitMQ
 from running import ROOT, Platform, plain, playbook_changes
 
@@ -186,27 +186,8 @@ FAULTS = {
 }
 
 
-# The archive has one version, so a next revision of its package is made on each host, as a security update brings one.
-NEWER = """\
-set -e
-cd $(mktemp -d)
-apt-get download -qq rabbitmq-server
-dpkg-deb -R rabbitmq-server_*.deb new
-sed -i 's/^Version: .*/&+newer1/' new/DEBIAN/control
-mkdir -p /srv/newer
-cd /srv/newer
-dpkg-deb -Zgzip -z1 -b $OLDPWD/new rabbitmq-server.deb
-dpkg-deb -f rabbitmq-server.deb > Packages
-echo 'Filename: ./rabbitmq-server.deb' >> Packages
-stat -c 'Size: %s' rabbitmq-server.deb >> Packages
-sha256sum rabbitmq-server.deb | sed 's/\\([^ ]*\\).*/SHA256: \\1/' >> Packages
-echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list.d/newer.list
-"""
-
-
 def offer_newer_package(queues: Queues, _leader: str) -> list[str]:
-    for member in queues.rabbitmq.members:
-        queues.platform.shell(member, NEWER, 180)
+    offer_newer(queues.platform, queues.rabbitmq.members, "rabbitmq-server")
     return []
 
 

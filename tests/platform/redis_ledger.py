@@ -67,12 +67,15 @@ class Redis:
     def member(self, slot: str) -> redis.Redis:
         return redis.Redis(host=f"{slot}.{self.domain}", port=PORT, **self.options())
 
+    def sentinel(self, slot: str) -> redis.Redis:
+        return redis.Redis(host=f"{slot}.{self.domain}", port=SENTINEL_PORT, **self.options())
+
     def primary(self) -> str:
         """The slot that a majority of the Sentinels names, empty when none does."""
         named: list[str] = []
         for slot in self.members:
             with contextlib.suppress(*ERRORS):
-                client = redis.Redis(host=f"{slot}.{self.domain}", port=SENTINEL_PORT, **self.options())
+                client = self.sentinel(slot)
                 named.append(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[0].split(".")[0])
                 client.close()
         return next((name for name in set(named) if named.count(name) > len(self.members) // 2), "")

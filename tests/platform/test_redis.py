@@ -1,4 +1,4 @@
-"""Redis on the running platform: faults under load, through HAProxy and by asking the Sentinels.
+"""Redis on the running platform: faults and operations under load, through HAProxy and by asking the Sentinels.
 
 A write that WAIT 1 acknowledged is there afterwards; of plain ones at most those of a stated time before the failover
 may be lost. The times until writing came back are recorded in bench/results/, not asserted.
@@ -8,105 +8,47 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
+import redis_faults as faults
 import redis_ledger as ledger
-from operations import cut_off
-from running import ROOT, plain, playbook_changes
+from operations import cut_off, offer_newer
+from results import record
+from running import playbook_changes, tiers
 
 from lab import endpoints
 
-RESULTS = ROOT / "bench" / "results" / "redis.json"
-#: docs/redis.md: a plain write is lost at most when it came this long before the primary's end (durability bounded):
-#: redis_max_lag, a second between two acknowledgements of a replica, and one between two looks at them.
-LOSS_SECONDS = 3 + 1 + 1
-
-
-@dataclass
-class Outcome:
-    """What one run showed. Times in seconds."""
-
-    fault: str
-    seconds_haproxy: float
-    seconds_sentinel: float
-    acknowledged: int
-    acknowledged_by_wait: int
-    missing: int
-    missing_after_wait: int
-    lost_seconds: float
-    at: str
+#: Addresses by name, as this process resolves them.
+NAMES = {}
+PACKAGES = ("redis-server", "redis-sentinel", "redis-tools")
 
 
 @pytest.fixture(scope="module")
 def cache(platform):
     """How Redis is reached, well, with its names resolved."""
-    variables = endpoints.inventory()
-    hosts = variables["_meta"]["hostvars"]
-    found = ledger.Redis(
-        domain=platform.domain,
-        members={slot: plain(hosts[slot]["ansible_host"]) for slot in sorted(variables["redis"]["hosts"])},
-        edges=list(platform.edges.values()),
-        authority=platform.authority,
-        user="trading",
-        password=endpoints.secret(platform.name, "redis/users/trading"),
-    )
-    with endpoints.resolved(found.names()):
+    found = faults.find(platform)
+    NAMES.update(found.names())
+    with endpoints.resolved(NAMES):
         found.wait_until_well()
         yield found
 
 
-def under_load(cache, name, inject, repair=lambda: None, seconds=30):
-    """Write while a fault is made, until the writers go on and Redis is well; return the outcome and the old primary's
-    answers after the fault."""
-    ways = [(cache.through_edge, True), (cache.through_edge, False), (cache.by_sentinel, True)]
-    writers = [ledger.Writer(*way) for way in ways]
-    old = cache.primary()
-    watch = ledger.Watch(lambda: cache.member(old))
-    for thread in (*writers, watch):
-        thread.start()
-    try:
-        wait_for(lambda: all(len(writer.acknowledged) > 50 for writer in writers), 20, "the clients write")
-        begun = time.monotonic()
-        inject(old)
-        wait_for(lambda: cache.primary() not in ("", old), seconds, "another primary")
-        changed = time.monotonic()
-        wait_for(
-            lambda: all(writer.acknowledged[-1].moment > changed for writer in writers[:2]), seconds, "writes go on"
-        )
-        repair()
-        cache.wait_until_well()
-        wait_for(lambda: time.monotonic() - writers[2].acknowledged[-1].moment < 1, 20, "writes by Sentinel go on")
-    finally:
-        for thread in (*writers, watch):
-            thread.stop()
-    with cache.member(cache.primary()) as client:
-        missing = [item for writer in writers for item in writer.missing(client)]
-    lost = [item.moment for item in missing]
-    outcome = Outcome(
-        fault=name,
-        seconds_haproxy=round(max(writer.gap(begun) for writer in writers[:2]), 2),
-        seconds_sentinel=round(writers[2].gap(begun), 2),
-        acknowledged=len(writers[1].acknowledged),
-        acknowledged_by_wait=len(writers[0].acknowledged) + len(writers[2].acknowledged),
-        missing=len(missing),
-        missing_after_wait=sum(item.waited for item in missing),
-        lost_seconds=round(max(lost) - min(lost), 2) if lost else 0.0,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    RESULTS.write_text(json.dumps([*results, vars(outcome)], indent=1) + "\n")
-    print(outcome)
-    return outcome, [role for moment, role in watch.answers if moment > begun]
+def refresh(cache, platform):
+    """Find members and addresses again."""
+    platform.refresh()
+    members = faults.find(platform).members
+    cache.members.clear()
+    cache.members.update(members)
+    NAMES.update(cache.names())
 
 
-def wait_for(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
+def passed(outcome, lost_seconds=faults.LOSS_SECONDS):
+    """Note an outcome, and require what must hold; an operation loses nothing."""
+    record(faults.RESULTS, outcome)
+    assert outcome.missing_after_wait == 0
+    assert outcome.lost_seconds <= lost_seconds
+    if not lost_seconds:
+        assert outcome.missing == 0
 
 
 def comes_back_as_a_replica_only(answers):
@@ -121,13 +63,12 @@ def test_a_client_writes_and_reads_through_the_edge(cache):
 
 
 def test_killed_primary(cache):
-    outcome, answers = under_load(
+    outcome, answers = faults.under_load(
         cache,
         "primary killed",
         lambda old: ledger.on_host(old, "sudo systemctl kill --signal=KILL redis-server"),
     )
-    assert outcome.missing_after_wait == 0
-    assert outcome.lost_seconds <= LOSS_SECONDS
+    passed(outcome)
     assert comes_back_as_a_replica_only(answers)
     assert len(cache.primaries()) == 1
 
@@ -140,26 +81,160 @@ def test_partitioned_primary(cache, platform):
         victim.append(old)
         platform.lab("fault", "partition", old, "--keep-controller")
 
-    outcome, _answers = under_load(
-        cache, "primary partitioned", inject, lambda: platform.lab("heal", victim[0]), seconds=60
+    outcome, _answers = faults.under_load(
+        cache,
+        "primary partitioned, its clients with it",
+        inject,
+        lambda: platform.lab("heal", victim[0]),
+        seconds=60,
     )
-    assert outcome.missing_after_wait == 0
-    assert outcome.lost_seconds <= LOSS_SECONDS
+    passed(outcome)
     assert len(cache.primaries()) == 1
 
 
+def operate(cache, name, *steps, seconds=120, **more):
+    """Run an operation's steps under load; nothing may be lost."""
+
+    def inject(old):
+        for step in steps:
+            step(old)
+
+    outcome, _answers = faults.under_load(cache, name, inject, seconds=seconds, **more)
+    passed(outcome, lost_seconds=0)
+
+
 @pytest.mark.long
-def test_switchover_loses_nothing(cache):
-    outcome, _answers = under_load(cache, "switchover", lambda _old: playbook_changes("switchover_redis"), seconds=90)
-    assert outcome.missing == 0
+def test_planned_move_loses_nothing(cache):
+    operate(cache, "planned move of the primary", lambda _old: playbook_changes("switchover_redis"))
 
 
 @pytest.mark.long
 def test_rolling_restart_loses_nothing(cache):
-    outcome, _answers = under_load(
-        cache, "rolling restart", lambda _old: playbook_changes("rolling_restart_redis"), seconds=180
+    operate(
+        cache,
+        "rolling restart of Redis",
+        lambda _old: cut_off("rolling_restart_redis", [], "restart | Restart the server", 2),
+        lambda _old: playbook_changes("rolling_restart_redis"),
     )
-    assert outcome.missing == 0
+    assert playbook_changes("redis") == 0
+
+
+@pytest.mark.long
+def test_upgrade_of_the_package_loses_nothing(cache, platform):
+    offer_newer(platform, cache.members, *PACKAGES)
+    installed = ledger.on_host(next(iter(cache.members)), "dpkg-query -W -f '${Version}' redis-server").strip()
+    newer = ["-e", f"redis_version={installed}+newer1"]
+    operate(
+        cache,
+        "upgrade of Redis's package",
+        lambda _old: cut_off("redis", newer, "restart | Restart the server", 2),
+        lambda _old: playbook_changes("redis", *newer),
+    )
+    found = {ledger.on_host(slot, "dpkg-query -W -f '${Version}' redis-server").strip() for slot in cache.members}
+    assert found == {f"{installed}+newer1"}
+    assert playbook_changes("redis", *newer) == 0
+
+
+@pytest.mark.long
+def test_terminated_primary_replaced_by_an_empty_disk(cache, platform):
+    arguments = []
+
+    def terminate(old):
+        platform.terminate(old)
+        arguments.extend(["-e", f"node={old}", "-e", "replace_volumes=true"])
+
+    outcome, _answers = faults.under_load(
+        cache,
+        "replacement of the terminated primary by an empty disk",
+        lambda old: (
+            terminate(old),
+            cut_off("replace_node", arguments, "start | Start the server", 1),
+            playbook_changes("replace_node", *arguments),
+            refresh(cache, platform),
+        ),
+    )
+    passed(outcome)
+    assert others_known(cache) == {(2, 2)}, "the lost Sentinel counts for no majority"
+    assert playbook_changes("redis") == 0
+
+
+@pytest.mark.long
+def test_five_members_and_three_again(cache, platform):
+    three = list(cache.members)
+    tier = three[0].rpartition("-")[0]
+    more = [f"{tier}-4", f"{tier}-5"]
+    arguments = ["-e", tiers("redis", count=5)]
+    operate(
+        cache,
+        "growing from three Redis members to five",
+        lambda _old: playbook_changes("provision", *arguments),
+        lambda _old: cut_off("site", ["-e", "platform_cloud=false", *arguments], "start | Start the server", 1),
+        lambda _old: playbook_changes("site", "-e", "platform_cloud=false", *arguments),
+        lambda _old: refresh(cache, platform),
+        moves=False,
+    )
+    assert list(cache.members) == [*three, *more]
+    assert others_known(cache) == {(4, 4)}
+    let_lead(cache, more, arguments)
+    leave = ["-e", json.dumps({"platform_remove": more, "platform_confirm": more})]
+    operate(
+        cache,
+        "removing two of five Redis members, one the primary",
+        lambda _old: cut_off("remove_nodes", leave, "leave | End the former primary", 1),
+        lambda _old: playbook_changes("remove_nodes", *leave),
+        lambda _old: refresh(cache, platform),
+    )
+    assert list(cache.members) == three
+    assert others_known(cache) == {(2, 2)}
+    assert playbook_changes("redis") == 0
+
+
+def others_known(cache):
+    """How many other Sentinels and replicas each Sentinel knows, each count once."""
+    found = set()
+    for slot in cache.members:
+        with cache.sentinel(slot) as client:
+            state = client.execute_command("SENTINEL", "MASTER", ledger.SERVICE)
+            found.add((int(state["num-other-sentinels"]), int(state["num-slaves"])))
+    return found
+
+
+def let_lead(cache, wanted, arguments):
+    """Move the primary until one of some members is it."""
+    for _try in range(12):
+        if cache.primary() in wanted:
+            return
+        playbook_changes("switchover_redis", *arguments)
+        cache.wait_until_well()
+    raise AssertionError(f"none of {wanted} became the primary")
+
+
+@pytest.mark.long
+def test_durability_changes_on_running_servers(cache, platform):
+    """docs/redis.md's table; with wait, nothing that WAIT 1 acknowledged is lost with the primary."""
+    units = ["redis-server", "redis-sentinel"]
+    pids = {slot: platform.main_pids(slot, units) for slot in cache.members}
+    expected = {
+        "cache": {"appendonly": "no", "min-replicas-to-write": "0", "maxmemory-policy": "allkeys-lru"},
+        "bounded": {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "volatile-lru"},
+        "wait": {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"},
+    }
+    for durability in ("cache", "bounded", "wait"):
+        arguments = ["-e", f"redis_durability={durability}"]
+        playbook_changes("redis", *arguments)
+        assert playbook_changes("redis", *arguments) == 0
+        for slot in cache.members:
+            shown = ledger.on_host(slot, "sudo cat /etc/redis-platform/runtime.conf")
+            for name, value in expected[durability].items():
+                assert f"{name} {value}" in shown
+    assert {slot: platform.main_pids(slot, units) for slot in cache.members} == pids, "nobody restarted"
+    outcome, _answers = faults.under_load(
+        cache,
+        "primary killed, durability wait",
+        lambda old: ledger.on_host(old, "sudo systemctl kill --signal=KILL redis-server"),
+    )
+    passed(outcome)
+    playbook_changes("redis")
 
 
 @pytest.mark.long

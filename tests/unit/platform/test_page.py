@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
-MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
+MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger", "redis_faults", "redis_ledger")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_what_was_not_run_says_so(page):
     text = page.render([])
     products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
     products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
+    products += ((page.redis.FAULTS, page.redis.OPERATIONS),)
     assert text.count("| not run |") == sum(len(items) for product in products for items in product)
 
 
@@ -74,10 +76,19 @@ def test_kafka_and_rabbitmq_have_their_own_tables(page):
     )
 
 
+def test_redis_has_its_own_table(page):
+    times = {"seconds_haproxy": 5.61, "seconds_sentinel": 6.1, "well_seconds": 20.4, "lost_seconds": 0.31}
+    counts = {"acknowledged": 1000, "acknowledged_by_wait": 1700, "missing": 7, "missing_after_wait": 0, "load": 3.0}
+    redis = {"fault": "primary killed", **times, **counts, "at": "2026-11-29T11:00:00+00:00", "commit": "abc1234"}
+    text = page.render([], of_redis=[redis])
+    assert "| 5.6 | 6.1 | 20 | 2700 | 0 | 7 (0.3) | 3.0 | 2026-11-29, abc1234 |" in text
+
+
 def test_every_line_of_a_table_has_all_columns(page):
     text = page.render([outcome("switchover", 2)])
-    parts = text.replace("## RabbitMQ", "## Kafka").split("## Kafka")
-    for part, columns in zip(parts, (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS), strict=True):
+    parts = re.split("## (?:Kafka|RabbitMQ|Redis)\n", text)
+    all_columns = (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS, page.REDIS_COLUMNS)
+    for part, columns in zip(parts, all_columns, strict=True):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(columns) + 1}
 

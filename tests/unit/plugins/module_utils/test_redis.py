@@ -90,6 +90,18 @@ def test_only_what_differs_is_set():
         redis.config_changes({"maxmemroy": "1gb"}, found)
 
 
+def test_a_sentinel_should_know_members_only_and_each_once():
+    hosts = ["cache-1.x", "cache-2.x", "cache-3.x"]
+    listed = [
+        ["name", "a", "ip", "cache-2.x", "port", "26379"],
+        ["name", "b", "ip", "cache-3.x", "port", "0"],
+        ["name", "c", "ip", "cache-3.x", "port", "26379"],
+        ["name", "d", "ip", "cache-5.x", "port", "26379"],
+    ]
+    assert redis.strangers(listed, hosts) == ["cache-3.x:0", "cache-5.x:26379"]
+    assert redis.strangers(listed[:1], hosts) == []
+
+
 def test_acl_file_holds_hashes_and_no_password():
     password = "a long password of a user"
     text = redis_acl([{"name": "web", "password": password, "keys": ["web:*"], "commands": ["+@read"]}])
