@@ -11,11 +11,22 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lab.endpoints import ASSETS
 
+RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results" / "file_storage.json"
+#: What test_files.py does: name and what happens, for the page of results.
+FAULTS = {
+    "gateway killed": "systemd starts it again",
+    "planned move": "the new primary copies once more and takes the right to write",
+    "planned move, cut off and repeated": "the same command goes on; until then nobody takes writes",
+    "primary's host lost": "the operator gives the right to write to the other member",
+    "primary's volume lost": "the same; a new member on an empty volume copies all",
+    "volume grown": "nobody restarts",
+}
 ERRORS = (BotoCoreError, ClientError, OSError)
 BUCKET = "reports"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
 
+import files_ledger as files  # noqa: E402
 import kafka_faults as kafka  # noqa: E402
 import rabbitmq_faults as rabbitmq  # noqa: E402
 import redis_faults as redis  # noqa: E402
@@ -103,6 +104,18 @@ server that the Sentinels name.
 
 """
 REDIS_COLUMNS = ["", "what happens", "HAProxy", "Sentinel", "well", "acknowledged", "WAIT", "plain", "load", "measured"]
+FILES = """
+## File storage
+
+Two clients put an object of 20 kB 20 times a second each, through HAProxy. The platform of these tests copies each 5 s
+and states a bound of 60 s ([file storage](file-storage.md)).
+
+- **Writes**: the longest time in seconds in which a client got no acknowledgement. **Well**: until all of them write.
+- **Lost**: acknowledged objects that were not there, or differed. **Oldest**: how many seconds before the loss the
+  oldest of them was acknowledged; with the primary lost, what nobody had copied is lost with it, or kept aside.
+
+"""
+FILES_COLUMNS = ["", "what happens", "writes", "well", "acknowledged", "lost", "oldest", "load", "measured"]
 
 
 #: The cells of the rows of a page, by how many there are and the first of them.
@@ -150,6 +163,12 @@ def redis_cells(outcome: dict) -> list[str]:
     ]
 
 
+def files_cells(outcome: dict) -> list[str]:
+    counts = [str(outcome["acknowledged"]), str(outcome["wrong"])]
+    times = [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}"]
+    return [*times, *counts, f"{outcome['oldest_wrong_seconds']:.1f}", *measured(outcome)]
+
+
 def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
@@ -182,6 +201,7 @@ def render(
     of_kafka: list[dict] = (),
     of_rabbitmq: list[dict] = (),
     of_redis: list[dict] = (),
+    of_files: list[dict] = (),
     page: str = "",
 ) -> str:
     """The page from all results, of which the last one of each name counts, and from the page as it was."""
@@ -196,11 +216,12 @@ def render(
         faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
         parts += [head, table(columns, {**faults, **operations}, own, cells, old)]
     parts += [REDIS, table(REDIS_COLUMNS, {**redis.FAULTS, **redis.OPERATIONS}, of_redis, redis_cells, old)]
+    parts += [FILES, table(FILES_COLUMNS, files.FAULTS, of_files, files_cells, old)]
     return "".join(parts)
 
 
 def main() -> int:
-    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS, redis.RESULTS)]
+    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS, redis.RESULTS, files.RESULTS)]
     PAGE.write_text(render(*found, page=PAGE.read_text() if PAGE.exists() else ""))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0

@@ -13,6 +13,7 @@ def load(path: Path) -> list[dict]:
 
 
 def record(path: Path, outcome: object) -> None:
-    """Add an outcome, a dataclass, to the results."""
+    """Add an outcome, a dataclass or a dict, to the results."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*load(path), asdict(outcome)], indent=1) + "\n")
+    found = outcome if isinstance(outcome, dict) else asdict(outcome)
+    path.write_text(json.dumps([*load(path), found], indent=1) + "\n")

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 import boto3
 import files_ledger as ledger
 import pytest
+import results
+from faults import commit
 from operations import cut_off
-from running import ROOT, plain, playbook_changes, tiers
+from running import plain, playbook_changes, tiers
 
 from lab import endpoints
 
-RESULTS = ROOT / "bench" / "results" / "file_storage.json"
 #: file_storage_copy_bound of inventory/lab.
 BOUND_SECONDS = 60
 SECRET = "file_storage/users/trading"
@@ -103,6 +104,7 @@ def under_load(files, name, inject, before=0.0, seconds=120.0):
         inject()
         injected = time.monotonic()
         wait_for(lambda: all(writer.acknowledged[-1].moment > injected for writer in writers), seconds, "writes go on")
+        well = time.monotonic()
     finally:
         for writer in writers:
             writer.stop()
@@ -111,6 +113,7 @@ def under_load(files, name, inject, before=0.0, seconds=120.0):
     outcome = {
         "fault": name,
         "seconds": round(max(writer.gap(begun) for writer in writers), 2),
+        "well_seconds": round(well - begun, 1),
         "acknowledged": sum(len(writer.acknowledged) for writer in writers),
         "older_than_bound": sum(
             begun - item.moment > BOUND_SECONDS for writer in writers for item in writer.acknowledged
@@ -118,12 +121,11 @@ def under_load(files, name, inject, before=0.0, seconds=120.0):
         "unknown": sum(writer.unknown for writer in writers),
         "wrong": len(wrong),
         "oldest_wrong_seconds": round(max((begun - item.moment for item in wrong), default=0.0), 2),
-        "load": round(os.getloadavg()[0], 1),
+        "load": round(os.getloadavg()[1], 1),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    RESULTS.write_text(json.dumps([*results, outcome], indent=1) + "\n")
+    results.record(ledger.RESULTS, outcome)
     print(outcome)
     return wrong, begun
 

@@ -11,7 +11,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
-MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger", "redis_faults", "redis_ledger")
+MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
+MODULES += ("redis_faults", "redis_ledger", "files_ledger")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_what_was_not_run_says_so(page):
     text = page.render([])
     products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
     products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
-    products += ((page.redis.FAULTS, page.redis.OPERATIONS),)
+    products += ((page.redis.FAULTS, page.redis.OPERATIONS, page.files.FAULTS),)
     assert text.count("| not run |") == sum(len(items) for product in products for items in product)
 
 
@@ -84,10 +85,18 @@ def test_redis_has_its_own_table(page):
     assert "| 5.6 | 6.1 | 20 | 2700 | 0 | 7 (0.3) | 3.0 | 2026-11-29, abc1234 |" in text
 
 
+def test_file_storage_has_its_own_table(page):
+    counts = {"acknowledged": 1712, "wrong": 76, "oldest_wrong_seconds": 3.31, "load": 40.0, "commit": "abc1234"}
+    times = {"seconds": 238.4, "well_seconds": 240.2, "at": "2026-11-29T07:00:00+00:00"}
+    text = page.render([], of_files=[{"fault": "primary's host lost", **times, **counts}])
+    assert "| 238.4 | 240 | 1712 | 76 | 3.3 | 40.0 | 2026-11-29, abc1234 |" in text
+
+
 def test_every_line_of_a_table_has_all_columns(page):
     text = page.render([outcome("switchover", 2)])
-    parts = re.split("## (?:Kafka|RabbitMQ|Redis)\n", text)
-    all_columns = (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS, page.REDIS_COLUMNS)
+    parts = re.split("## (?:Kafka|RabbitMQ|Redis|File storage)\n", text)
+    all_columns = (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS)
+    all_columns += (page.REDIS_COLUMNS, page.FILES_COLUMNS)
     for part, columns in zip(parts, all_columns, strict=True):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(columns) + 1}
