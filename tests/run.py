@@ -20,7 +20,7 @@ import time
 import xml.etree.ElementTree as ET  # noqa: S405 (reads files that pytest wrote here)
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +98,7 @@ def suite(name: str) -> list[Suite]:
         return [
             Suite("faults", [pytest_command("faults", "tests/platform"), page], 240, {"TIERS": ALL_TIERS}),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
+            replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
         ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")

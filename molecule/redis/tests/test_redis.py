@@ -1,12 +1,16 @@
 """A Redis member as its clients and its operator see it."""
 
 import json
+import os
 import re
 import time
 
 import pytest
 
-BASE = "/etc/redis-platform"
+FLAVOR = os.environ.get("REDIS_FLAVOR", "redis")
+SERVER, SENTINEL = f"{FLAVOR}-server", f"{FLAVOR}-sentinel"
+BASE = f"/etc/{FLAVOR}-platform"
+DATA = f"/var/lib/{FLAVOR}"
 TLS = f"--tls --cacert {BASE}/tls/ca.crt"
 
 
@@ -20,7 +24,7 @@ def secrets(host):
 def cli(host, secrets, command, port=6379, name=None, tls=TLS):
     """Answer to one command as the administrator; the password goes by the environment."""
     with host.sudo():
-        line = f"REDISCLI_AUTH={secrets['password']} redis-cli {tls} --user admin --no-auth-warning -p {port}"
+        line = f"REDISCLI_AUTH={secrets['password']} {FLAVOR}-cli {tls} --user admin --no-auth-warning -p {port}"
         return host.run(f"{line} -h {name or secrets['host']} {command}").stdout.strip()
 
 
@@ -33,7 +37,7 @@ def primary(host, secrets):
     return answer.split("\n")[0]
 
 
-@pytest.mark.parametrize("unit", ["redis-server", "redis-sentinel", "prometheus-redis-exporter"])
+@pytest.mark.parametrize("unit", [SERVER, SENTINEL, "prometheus-redis-exporter"])
 def test_runs_and_starts_at_boot(host, unit):
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
@@ -60,7 +64,7 @@ def test_write_is_read_at_every_member(host, secrets):
 
 def test_role_is_in_no_file_that_outlives_the_boot(host):
     with host.sudo():
-        found = host.run(f"grep -rliE '^(replicaof|slaveof) ' {BASE} /var/lib/redis /etc/redis/redis.conf")
+        found = host.run(f"grep -rliE '^(replicaof|slaveof) ' {BASE} {DATA} /etc/{FLAVOR}/{FLAVOR}.conf")
     assert found.stdout.strip() == ""
 
 
@@ -79,15 +83,15 @@ def test_durability_is_as_described(host, secrets):
 
 @pytest.mark.parametrize("port", [6379, 26379])
 def test_plain_text_and_strangers_are_refused(host, secrets, port):
-    assert "PONG" not in host.run(f"redis-cli -p {port} -h 127.0.0.1 -t 3 ping").stdout
+    assert "PONG" not in host.run(f"{FLAVOR}-cli -p {port} -h 127.0.0.1 -t 3 ping").stdout
     with host.sudo():
-        assert "NOAUTH" in host.run(f"redis-cli {TLS} -p {port} -h {secrets['host']} ping").stdout
+        assert "NOAUTH" in host.run(f"{FLAVOR}-cli {TLS} -p {port} -h {secrets['host']} ping").stdout
 
 
 def test_only_tls_ports_are_open(host):
     with host.sudo():
         shown = host.check_output("ss -Hltnp")
-    ports = {int(port) for port in re.findall(r":(\d+)\s+\S+\s+users:\(\(\"redis", shown)}
+    ports = {int(port) for port in re.findall(rf":(\d+)\s+\S+\s+users:\(\(\"{FLAVOR}", shown)}
     assert ports == {6379, 26379}
 
 
@@ -95,7 +99,7 @@ def test_default_user_is_off_and_passwords_are_hashed(host, secrets):
     with host.sudo():
         for name in ("users.acl", "sentinel.acl"):
             file = host.file(f"{BASE}/{name}")
-            assert (file.user, file.group, file.mode) == ("root", "redis", 0o640)
+            assert (file.user, file.group, file.mode) == ("root", FLAVOR, 0o640)
             assert file.content_string.startswith("user default off ")
             assert secrets["password"] not in file.content_string
     assert "trading" in cli(host, secrets, "acl users")
@@ -110,18 +114,18 @@ def test_user_of_clients_may_not_administer(host, secrets):
 def test_no_password_is_on_a_command_line_or_in_the_journal(host, secrets):
     with host.sudo():
         assert secrets["password"] not in host.check_output("ps -eo args | grep -v REDISCLI_AUTH")
-        assert secrets["password"] not in host.run("journalctl -b -u redis-server -u redis-sentinel").stdout
+        assert secrets["password"] not in host.run(f"journalctl -b -u {SERVER} -u {SENTINEL}").stdout
 
 
 def test_volume_is_mounted_and_tied_to_this_member(host, secrets):
-    assert host.mount_point("/var/lib/redis").exists
+    assert host.mount_point(DATA).exists
     with host.sudo():
-        identity = json.loads(host.file("/var/lib/redis/identity.json").content_string)
-        assert host.file("/var/lib/redis/data/appendonlydir").is_directory
+        identity = json.loads(host.file(f"{DATA}/identity.json").content_string)
+        assert host.file(f"{DATA}/data/appendonlydir").is_directory
     assert identity == {"member": secrets["name"], "domain": secrets["domain"]}
-    assert not host.file("/run/redis-bootstrap").exists
-    for unit in ("redis-server", "redis-sentinel"):
-        assert "/var/lib/redis" in host.check_output(f"systemctl show {unit} --property=RequiresMountsFor")
+    assert not host.file(f"/run/{FLAVOR}-bootstrap").exists
+    for unit in (SERVER, SENTINEL):
+        assert DATA in host.check_output(f"systemctl show {unit} --property=RequiresMountsFor")
 
 
 def test_metrics(host, secrets):
