@@ -22,7 +22,7 @@ def main(names: list[str]) -> int:
         try:
             print(mirror.cache.get(mirror.target(path)), flush=True)
             if "set" in entry:
-                manifest.write(releases, mirror.artifacts)
+                manifest.write(releases, mirror.artifacts, lab.artifact_manifest)
         except MirrorError as error:
             # The others are asked for, too.
             print(error, file=sys.stderr)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import yaml
 from lab.builds import images, sums
 
 OWN = Path(__file__).parents[2] / "plugins/plugin_utils/kubernetes_releases.yml"
-NAME = "kubernetes-releases.json"
 
 
 def compose(own: dict[str, Any], entries: list[dict[str, Any]], cache: Path) -> dict[str, Any]:
@@ -33,12 +32,9 @@ def compose(own: dict[str, Any], entries: list[dict[str, Any]], cache: Path) -> 
     return {"releases": own["releases"], "files": files, "images": found}
 
 
-def write(entries: list[dict[str, Any]], cache: Path) -> Path:
-    """Write the manifest beside the artifacts, in place by rename."""
+def write(entries: list[dict[str, Any]], cache: Path, target: Path) -> None:
+    """Write the manifest of what lies in the cache, in place by rename."""
     content = json.dumps(compose(yaml.safe_load(OWN.read_text()), entries, cache), indent=1, sort_keys=True) + "\n"
-    target = cache / NAME
-    new = target.with_name(f".{NAME}.{hashlib.sha256(content.encode()).hexdigest()[:12]}")
-    cache.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.{os.getpid()}")
     new.write_text(content)
     new.replace(target)
-    return target

@@ -51,12 +51,24 @@ def release_images(path, names):
     return [_said(releases.image, manifest, name) for name in names]
 
 
-def release_fault(path, versions, names=(), architectures=("amd64",)):
-    """Return one sentence about the first file or image that the manifest at C(path) lacks, "" when it has all."""
+def release_fault(path, versions, names=()):
+    """Return one sentence when the manifest at C(path) lacks an image, or has not all files for any architecture.
+
+    An empty text otherwise. Which architecture a host has is known on the host alone.
+    """
+    faults = []
     try:
-        for architecture in architectures:
-            release_files(path, versions, architecture)
         release_images(path, names)
+        for architecture in releases.ARCHITECTURES:
+            faults.append(_fault(path, versions, architecture))
+    except AnsibleFilterError as error:
+        return str(error)
+    return faults[0] if all(faults) else ""
+
+
+def _fault(path, versions, architecture):
+    try:
+        release_files(path, versions, architecture)
     except AnsibleFilterError as error:
         return str(error)
     return ""
