@@ -21,6 +21,7 @@ CREDENTIALS = (
     ("/var/lib/kubelet/pki/kubelet-client-current.pem", None),
 )
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 #: Taints of a node that its cloud has not taken up, and of one that the network of the pods does not reach.
@@ -189,7 +190,7 @@ def newest(paths):
 
 
 def read_disk(etcd_directory, config_files=(), root="/"):
-    """Return what this host's files say: C(joined), C(finished), C(manifests), C(stale), C(holds_etcd), C(identity).
+    """Return what this host's files say: C(architecture), C(joined), C(finished), C(manifests), C(stale), C(holds_etcd), C(identity).
 
     :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
 
@@ -200,7 +201,9 @@ def read_disk(etcd_directory, config_files=(), root="/"):
         return os.path.join(root, path.lstrip("/"))
 
     manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
+    machine = os.uname().machine
     return {
+        "architecture": ARCHITECTURES.get(machine, machine),
         "joined": os.path.exists(place(BASE + "/kubelet.conf")),
         "finished": os.path.exists(place(BASE + "/platform/joined")),
         "manifests": manifests,

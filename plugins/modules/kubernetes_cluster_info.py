@@ -76,6 +76,11 @@ error:
   description: Why no nodes could be read, empty when they were.
   returned: always
   type: str
+architecture:
+  description: The host's architecture, as releases name it.
+  returned: always
+  type: str
+  sample: amd64
 joined:
   description: This host's kubelet has joined a cluster.
   returned: always

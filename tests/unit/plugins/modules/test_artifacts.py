@@ -52,6 +52,7 @@ def option(path, where, **more):
         "strip": 1,
         "links": {},
         "mode": "0755",
+        "file": None,
     }
     return dict(values, **more)
 
