@@ -19,9 +19,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils import member_start
 
 #: Names that EC2 gives instances, by address or by id (EC2 User Guide, "Amazon EC2 instance hostname types").
-_EC2_NAME = re.compile(
-    r"(ip-\d{1,3}(-\d{1,3}){3}|i-[0-9a-f]{8,17})\.([a-z0-9-]+\.compute\.internal|ec2\.internal)\Z"
-)
+_EC2_NAME = re.compile(r"(ip-\d{1,3}(-\d{1,3}){3}|i-[0-9a-f]{8,17})\.([a-z0-9-]+\.compute\.internal|ec2\.internal)\Z")
 _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
 
@@ -71,7 +69,7 @@ def _first(views, slot, control_planes):
 
 
 def kubernetes_args(arguments):
-    """Return arguments as kubeadm has them: a list of C(name) and C(value), both texts; those without a value are left out."""
+    """Return arguments as kubeadm has them, a list of C(name) and C(value), both texts; null takes one away."""
     return [
         {"name": name, "value": str(value).lower() if isinstance(value, bool) else str(value)}
         for name, value in sorted(arguments.items())
@@ -82,7 +80,7 @@ def kubernetes_args(arguments):
 def kubernetes_programs(files):
     """Return files of a release as the module artifacts takes them, each linked by its name from /usr/local/bin."""
     return [
-        {**item, "unpack_to": "/opt/kubernetes", "links": {"/usr/local/bin/" + item["name"]: item["name"]}}
+        {**item, "unpack_to": "/opt/kubernetes", "links": {"/usr/local/bin/" + item["name"]: item["file"]}}
         for item in files
     ]
 
@@ -146,7 +144,9 @@ def kubernetes_skew(wanted, views):
     servers, kubelets = _versions(views)
     for name, version in sorted({**servers, **kubelets}.items()):
         if version > target:
-            return f"kubernetes_version is {wanted}, but {name} has {_text(version)} already; Kubernetes never goes back."
+            return (
+                f"kubernetes_version is {wanted}, but {name} has {_text(version)} already; Kubernetes never goes back."
+            )
     for name, version in sorted(servers.items()):
         if version[:2] not in (target[:2], (target[0], target[1] - 1)):
             return (
@@ -158,7 +158,9 @@ def kubernetes_skew(wanted, views):
         if version[:2] > oldest[:2]:
             return f"The kubelet of {name} has {_text(version)}, newer than an API server ({_text(oldest)})."
         if target[1] - version[1] > 3:
-            return f"The kubelet of {name} has {_text(version)}, more than three minors behind {wanted}; upgrade it first."
+            return (
+                f"The kubelet of {name} has {_text(version)}, more than three minors behind {wanted}; upgrade it first."
+            )
     return ""
 
 
@@ -175,7 +177,9 @@ def _versions(views):
     """Return (API servers, kubelets): dict of slot or node to version."""
     servers, kubelets = {}, {}
     for view in views.values():
-        servers.update({slot: _parsed(member["version"]) for slot, member in view["members"].items() if member["ready"]})
+        servers.update(
+            {slot: _parsed(member["version"]) for slot, member in view["members"].items() if member["ready"]}
+        )
         kubelets.update({name: _parsed(node["version"]) for name, node in view["nodes"].items()})
     return ({name: version for name, version in found.items() if version} for found in (servers, kubelets))
 

@@ -73,7 +73,9 @@ class Client:
         connection = self._connect()
         try:
             data = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"})
+            connection.request(
+                method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"}
+            )
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         except http.client.HTTPException as error:
@@ -190,7 +192,8 @@ def newest(paths):
 
 
 def read_disk(etcd_directory, config_files=(), root="/"):
-    """Return what this host's files say: C(architecture), C(joined), C(finished), C(manifests), C(stale), C(holds_etcd), C(identity).
+    """Return what this host's files say: C(architecture), C(joined), C(finished), C(manifests), C(stale), C(holds_etcd),
+    C(identity).
 
     :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
 
@@ -253,5 +256,5 @@ def _unknown(found):
         if UNINITIALIZED in node["taints"] or not node["zone"]:
             return f"The cloud controller manager has not taken the node {name} up yet; its log says why."
         if UNROUTED in node["taints"]:
-            return f"The route table has no route to the pods of the node {name} yet; the cloud controller manager's log says why."
+            return f"The pods of the node {name} have no route yet; the cloud controller manager's log says why."
     return ""

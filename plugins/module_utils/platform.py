@@ -190,7 +190,9 @@ def _pod_network_faults(network, vpc):
     if pods is None:
         return [f"platform_network.pod_cidr is {network['pod_cidr']!r}; it must be a network such as 10.244.0.0/16."]
     if vpc is not None and pods.overlaps(vpc):
-        return [f"platform_network.pod_cidr {pods} overlaps platform_network.cidr {vpc}; the pods need a network of their own."]
+        return [
+            f"platform_network.pod_cidr {pods} overlaps platform_network.cidr {vpc}; pods need a network of their own."
+        ]
     return []
 
 
@@ -378,7 +380,9 @@ def _route_faults(platform, components):
             )
         sources = [source for flow in role.get("flows") or [] for source in flow_sources(flow)]
         if "pods" in sources and not platform["network"].get("pod_cidr"):
-            found.append(f"platform_network.pod_cidr is not set, and {name} needs a network for its pods, such as 10.244.0.0/16.")
+            found.append(
+                f"platform_network.pod_cidr is not set, and {name} needs a network for its pods, such as 10.244.0.0/16."
+            )
     return found
 
 

@@ -79,7 +79,7 @@ class Applier:
         self.steps = []
 
     def resource(self, api_version, kind):
-        """Return the resource of a kind: dict C(name), C(namespaced); None for one that the cluster does not have (yet)."""
+        """Return the resource of a kind, dict C(name), C(namespaced), or None."""
         if api_version not in self._resources:
             found = self._api.call("GET", kubernetes_objects.group_path(api_version), missing_ok=True) or {}
             self._resources[api_version] = {
