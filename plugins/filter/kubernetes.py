@@ -50,8 +50,8 @@ def kubernetes_start(views, slot, node, control_planes, domain):
     if slot in control_planes and view["holds_etcd"]:
         return {
             "state": "refused",
-            "error": f"The etcd volume of {slot} holds a member's data, but the host has joined no cluster;"
-            " let replace_control_plane.yml take the old member out, or attach the right volume.",
+            "error": f"The etcd volume of {slot} holds a member's data, but the host has joined no cluster; attach the"
+            " volume of this instance, or take the old member out of etcd and empty the volume.",
         }
     if ready:
         return {"state": "join", "error": ""}
@@ -128,14 +128,14 @@ def kubernetes_provider_id(value):
     return bool(_PROVIDER.match(str(value)))
 
 
-def kubernetes_skew(wanted, views):
+def kubernetes_skew(views, wanted):
     """Return why the cluster may not be brought to a version, as a sentence, or an empty text.
 
     One minor at a time, never back, and no kubelet newer than an API server or more than three minors behind it
     (Kubernetes' version skew policy).
 
-    :arg wanted: version, without v.
     :arg views: dict of slot to what kubernetes_cluster_info returned there.
+    :arg wanted: version, without v.
     """
     match = _VERSION.match(str(wanted))
     if not match:

@@ -134,7 +134,7 @@ def test_an_old_volume_under_a_new_instance_is_refused():
 )
 def test_versions_too_far_apart_are_refused(wanted, server, kubelet, said):
     view = {"members": {"control-1": {**READY, "version": server}}, "nodes": {"n": node("workers-1", version=kubelet)}}
-    found = filters.kubernetes_skew(wanted, {"control-1": view})
+    found = filters.kubernetes_skew({"control-1": view}, wanted)
     assert said in found
     assert bool(said) == bool(found)
 
