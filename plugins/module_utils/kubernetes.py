@@ -192,8 +192,7 @@ def newest(paths):
 
 
 def read_disk(etcd_directory, config_files=(), root="/"):
-    """Return what this host's files say: C(architecture), C(joined), C(finished), C(manifests), C(stale), C(holds_etcd),
-    C(identity).
+    """Return what this host's files say, as the module kubernetes_cluster_info returns it.
 
     :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
 

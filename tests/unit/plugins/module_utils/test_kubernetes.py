@@ -220,7 +220,7 @@ def cluster(**more):
         (
             "known",
             cluster(nodes={"n": node("control-1", taints=[kubernetes.UNROUTED])}),
-            "no route to the pods of the node n",
+            "The pods of the node n have no route",
         ),
         ("known", cluster(nodes={"n": node("control-1", ready=False, zone="")}), ""),
         ("known", cluster(nodes={}, error="forbidden"), "The nodes cannot be read: forbidden"),
