@@ -51,6 +51,17 @@ def release_images(path, names):
     return [_said(releases.image, manifest, name) for name in names]
 
 
+def release_contents(path, version, what):
+    """Return all that belongs to a Kubernetes version: C(files) (name to version) or C(images) (names).
+
+    A version with a patch stands for itself, not for that of the release.
+    """
+    described = dict(kubernetes_release(path, version))
+    if str(version).count(".") == 2:
+        described["kubernetes"] = str(version).removeprefix("v")
+    return {"files": releases.release_files, "images": releases.release_images}[what](described)
+
+
 def release_fault(path, versions, names=()):
     """Return one sentence when the manifest at C(path) lacks an image, or has not all files for any architecture.
 
@@ -87,6 +98,7 @@ class FilterModule:
     def filters(self):
         return {
             "kubernetes_release": kubernetes_release,
+            "release_contents": release_contents,
             "release_fault": release_fault,
             "release_files": release_files,
             "release_images": release_images,
