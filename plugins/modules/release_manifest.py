@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Writes a manifest of releases in which nothing is missing for one Kubernetes version. What O(manifest) has is taken
-    over and never looked up; a SHA-256 that it lacks is read from the list that the project publishes beside the file, a
-    digest from the image's registry.
+    over and never looked up; a SHA-256 that it lacks is read from the list that the project publishes beside the
+    file, a digest from the image's registry.
   - What was looked up is trusted as far as the address and its certificate are; compare it with another source before
     it is kept.
 extends_documentation_fragment:
