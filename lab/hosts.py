@@ -312,6 +312,12 @@ def _open_for_containers(lab: Lab, instance_id: str) -> None:
 
     /sys as a whole stays read-only: with a writable one systemd waits for devices that nobody announces.
     """
+    # Before systemd itself runs, systemd-nspawn is still mounting.
+    deadline = time.monotonic() + BOOT_SECONDS
+    while not _runs_systemd(lab, instance_id):
+        if time.monotonic() > deadline:
+            raise HostError(f"Host {instance_id} did not start systemd within {BOOT_SECONDS} s.")
+        time.sleep(0.03)
     command = (
         "mount --make-rshared / && mount -o remount,bind,rw /proc/sys"
         " && for group in /sys/fs/cgroup /sys/fs/cgroup/*; do"
@@ -320,6 +326,13 @@ def _open_for_containers(lab: Lab, instance_id: str) -> None:
     done = subprocess.run(enter(lab, instance_id, ["sh", "-c", command]), capture_output=True, text=True, check=False)
     if done.returncode:
         raise HostError(f"Host {instance_id} cannot be given what containers need: {done.stderr.strip()}")
+
+
+def _runs_systemd(lab: Lab, instance_id: str) -> bool:
+    init = init_pid(lab, instance_id)
+    with contextlib.suppress(OSError):
+        return init is not None and Path(f"/proc/{init}/comm").read_text() == "systemd\n"
+    return False
 
 
 def machine_name(lab: Lab, instance_id: str) -> str:

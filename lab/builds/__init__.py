@@ -104,7 +104,7 @@ def go_commands(build: dict[str, Any], packages: dict[str, str], scratch: Path) 
 
 
 def go_artifact(build: dict[str, Any], scratch: Path) -> bytes:
-    """One Go command as it is (`package`), or several in an archive of the upstream layout (`entries`: path to package)."""
+    """One Go command as it is (`package`), or several in an archive as upstream has it (`entries`: path to package)."""
     if "package" in build:
         return go_commands(build, {"": build["package"]}, scratch)[""]
     return archive(go_commands(build, build["entries"], scratch))

@@ -1,4 +1,4 @@
-"""The manifest of releases for what the lab builds: its files have other sums than upstream's, its images other digests."""
+"""The manifest of releases for what the lab builds: other sums than upstream's files, other digests than its images."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def containerd_fault(version, kubernetes):
     if version_key(version) >= (2,) or version_key(kubernetes)[:2] < (1, 36):
         return ""
     return (
-        f"containerd_version is {version}, but Kubernetes {kubernetes} needs containerd 2; give 2.2.0 or later, or leave"
-        " the variable out."
+        f"containerd_version is {version}, but Kubernetes {kubernetes} needs containerd 2;"
+        " give 2.2.0 or later, or leave the variable out."
     )
 
 

@@ -34,9 +34,24 @@ def release_manifest(path):
         raise AnsibleFilterError("The manifest of releases %s cannot be used: %s" % (name, error)) from error
 
 
-def kubernetes_release(path, version):
-    """Return which versions belong to a Kubernetes version, by the manifest at C(path)."""
-    return _said(releases.release, release_manifest(path), version)
+def kubernetes_release(path, version, newest=False):
+    """Return which versions belong to a Kubernetes version, by the manifest at C(path).
+
+    :arg newest: for a version that the manifest does not have, return what belongs to the newest one.
+    """
+    manifest = release_manifest(path)
+    if newest and kubernetes_fault(path, version):
+        version = max(manifest["releases"], key=releases.version_key)
+    return _said(releases.release, manifest, version)
+
+
+def kubernetes_fault(path, version):
+    """Return one sentence when the manifest at C(path) does not have a Kubernetes version, "" when it has."""
+    try:
+        releases.release(release_manifest(path), version)
+    except releases.ManifestError as error:
+        return str(error)
+    return ""
 
 
 def release_files(path, versions, architecture):
@@ -49,6 +64,17 @@ def release_images(path, names):
     """Return images for the module M(selfhosted.ec2.container_images)."""
     manifest = release_manifest(path)
     return [_said(releases.image, manifest, name) for name in names]
+
+
+def release_contents(path, version, what):
+    """Return all that belongs to a Kubernetes version: C(files) (name to version) or C(images) (names).
+
+    A version with a patch stands for itself, not for that of the release.
+    """
+    described = dict(kubernetes_release(path, version))
+    if str(version).count(".") == 2:
+        described["kubernetes"] = str(version).removeprefix("v")
+    return {"files": releases.release_files, "images": releases.release_images}[what](described)
 
 
 def release_fault(path, versions, names=()):
@@ -86,7 +112,9 @@ class FilterModule:
 
     def filters(self):
         return {
+            "kubernetes_fault": kubernetes_fault,
             "kubernetes_release": kubernetes_release,
+            "release_contents": release_contents,
             "release_fault": release_fault,
             "release_files": release_files,
             "release_images": release_images,

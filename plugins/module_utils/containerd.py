@@ -56,7 +56,8 @@ def change_fault(running, wanted):
         return ""
     return (
         "containerd %s runs, and %s is older by more than a patch: it would not understand what the newer one keeps;"
-        " set containerd_version to %s.%s or later, or replace the node." % ((running, wanted, *version_key(running)[:2]))
+        " set containerd_version to %s.%s or later, or replace the node."
+        % ((running, wanted, *version_key(running)[:2]))
     )
 
 
@@ -78,18 +79,24 @@ def toml(tree, path=()):
 
 
 def _key(key):
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
+
+
+def _text(value):
+    # A string of TOML is one of JSON, without its pairs of surrogates and with one more character escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value):
-    # TOML's numbers, booleans and strings are JSON's, except that it has no null.
     if value is None:
         raise ValueError("TOML has no null; leave the key out.")
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, list):
         return "[%s]" % ", ".join(_value(item) for item in value)
     if isinstance(value, dict):
         return "{%s}" % ", ".join("%s = %s" % (_key(key), _value(item)) for key, item in sorted(value.items()))
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
 
 
 def registry_hosts(registry):

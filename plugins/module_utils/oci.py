@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images as archives of the OCI layout: named, checked blob by blob up to a pinned digest, pulled and written."""
+"""Container images as archives of the OCI layout: checked blob by blob up to a pinned digest, pulled and written."""
 
 from __future__ import annotations
 

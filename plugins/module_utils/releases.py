@@ -26,7 +26,7 @@ def version_key(version):
     >>> version_key("v1.37.2") > version_key("1.9")
     True
     """
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    numbers = [int(number) for number in re.findall(r"\d+", str(version))[:3]]
     return tuple(numbers + [0] * (3 - len(numbers)))
 
 

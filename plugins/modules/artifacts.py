@@ -12,8 +12,8 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Downloads files, checks their SHA-256, unpacks each into a directory of its version, and links what is wanted from
     there. All of a role's downloads take one module execution.
-  - With O(state=bundled) it keeps the downloads in a directory that serves as O(mirror) where there is no network, and with
-    O(state=verified) it checks such a directory.
+  - With O(state=bundled) it keeps the downloads in a directory that serves as O(mirror) where there is no network, and
+    with O(state=verified) it checks such a directory.
   - Nothing is installed before every download of the list has been checked and unpacked. Each directory appears by
     rename, and each link is exchanged by rename.
 extends_documentation_fragment:
@@ -52,7 +52,9 @@ options:
         type: str
         required: true
       file:
-        description: Name of the file in a mirror, a bundle, and where it is not unpacked; the last part of the first address when not set.
+        description:
+          - Name of the file in a mirror, a bundle, and where it is not unpacked; the last part of the first address
+            when not set.
         type: str
       unpack_to:
         description: Parent directory. The content goes to C(<unpack_to>/<name>-<version>). Needed to install.

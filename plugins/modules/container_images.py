@@ -10,8 +10,8 @@ short_description: Import container images by digest, or keep them in a bundle
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Brings images into containerd that are not there with the digest given, and keeps the kubelet from collecting them as
-    garbage. All images of a role take one module execution.
+  - Brings images into containerd that are not there with the digest given, and keeps the kubelet from collecting them
+    as garbage. All images of a role take one module execution.
   - An image comes as an archive of the OCI layout from O(mirror), else from its registry without a login. Every blob is
     checked against its digest, up to the one given, and every archive before the first image is imported.
   - With O(state=bundled) the archives are kept in a directory that serves as O(mirror) where there is no network, and
@@ -97,14 +97,13 @@ import os
 import platform
 import shutil
 import tempfile
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
-from ansible_collections.selfhosted.ec2.plugins.module_utils import oci
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci, registry_client
+from ansible_collections.selfhosted.ec2.plugins.module_utils.containerd import ARCHITECTURES
 
 PINNED = "io.cri-containerd.pinned=pinned"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SCRATCH = "/var/tmp"  # noqa: S108 (a directory of its own is made there, with room for images)
 
 
@@ -134,7 +133,8 @@ class Source:
 
     def __init__(self, mirror, architecture, timeout):
         self.mirror = (mirror or "").rstrip("/")
-        self.architecture, self.timeout = architecture, timeout
+        self.architecture = architecture
+        self.client = registry_client.Client("selfhosted.ec2.container_images", timeout)
 
     def archive(self, image, scratch):
         """An archive that was checked, in the scratch directory unless the mirror is one. Raises OciError."""
@@ -146,7 +146,7 @@ class Source:
         else:
             path = os.path.join(scratch, where.replace("/", "_"))
             if not self.mirror:
-                oci.Registry(image["name"], self.send).pull(image["digest"], self.architecture, path)
+                oci.Registry(image["name"], self.client.send).pull(image["digest"], self.architecture, path)
                 return path
             self.download("%s/%s" % (self.mirror, where), path, image["name"])
         oci.check_archive(path, image["name"], image["digest"], self.architecture)
@@ -155,26 +155,10 @@ class Source:
     def download(self, url, path, name):
         """Raises OciError."""
         try:
-            with self._open(url) as answer, open(path, "wb") as stream:
+            with self.client.open(url) as answer, open(path, "wb") as stream:
                 shutil.copyfileobj(answer, stream, oci.CHUNK)
         except (URLError, ValueError, OSError) as error:
             raise oci.OciError("The archive of image %s could not be had: %s: %s." % (name, url, error)) from error
-
-    def _open(self, url, headers=None):
-        # A token is the registry's, not that of the store it leads to.
-        private = ["authorization"]
-        agent = "selfhosted.ec2.container_images"
-        return open_url(url, headers=headers, unredirected_headers=private, timeout=self.timeout, http_agent=agent)
-
-    def send(self, url, headers):
-        """Status, headers and stream of a registry's answer. Raises OciError when there is none."""
-        try:
-            answer = self._open(url, headers)
-        except HTTPError as error:
-            return error.code, {key.lower(): value for key, value in error.headers.items()}, error
-        except (URLError, ValueError, OSError) as error:
-            raise oci.OciError("%s could not be asked: %s." % (url, error)) from error
-        return answer.getcode(), {key.lower(): value for key, value in answer.headers.items()}, answer
 
 
 class Runtime:
