@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "kafka", "site", "failover", "pgbench", "rabbitmq")
-NEEDS_LAB = ("site", "failover", "pgbench", "rabbitmq")
+NEEDS_LAB = ("site", "failover", "pgbench", "restorable", "rabbitmq")
+BENCHES = ("inventory", "route53", "iam", "waf", "cloudwatch", "kafka", *NEEDS_LAB)
 
 
 def environment() -> dict[str, str]:

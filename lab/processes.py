@@ -82,7 +82,7 @@ def find(lab: Lab, name: str | None = None) -> list[int]:
     return sorted(found)
 
 
-def start(lab: Lab, name: str, ready: Callable[[], bool], seconds: float = 30) -> bool:
+def start(lab: Lab, name: str, ready: Callable[[], bool], seconds: float = 120) -> bool:
     """Start the process unless it runs; returns when it is ready. False if it ran before. Raises ProcessError."""
     running = pid_of(lab, name)
     if running and _becomes_ready(ready, seconds if name in PRECIOUS else READY_SECONDS):

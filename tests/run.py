@@ -3,7 +3,7 @@
 Usage: python tests/run.py [SUITE ...]
 
 Suites: lint unit build aws roles role:<name> platform faults. Without a name: all but faults.
-Two suites run side by side, each with a lab of its own; platform and faults run alone.
+Two suites run side by side, each with a lab of its own; faults runs alone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".cache" / "logs"
 # A lane takes one suite after the other; each has a lab of its own.
 LABS = ("test", "test2")
-DEFAULT = ["lint", "unit", "aws", "roles", "build", "platform"]
+# The longest first; beside the platform's faults run those that have no hosts.
+DEFAULT = ["platform", "lint", "unit", "aws", "roles", "build"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 # inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
 ALL_TIERS = "database,cache,queue,events,files,edge"
-# Their faults are timed, so nothing else runs beside them.
-ALONE = ("platform", "faults", "faults-aws")
+# Their figures go to docs/faults.md, so nothing else runs beside them.
+ALONE = ("faults", "faults-aws")
 # The longest begin first, so that the lanes end together.
 LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
 HEARTBEAT_SECONDS = 60

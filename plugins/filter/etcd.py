@@ -16,7 +16,8 @@ def etcd_start(views, name, members, domain, replace=""):
     :arg domain: the platform's domain, part of the identity.
     :arg replace: the member whose data may be given up, the operator's confirmation.
     :returns: dict with C(state) (C(keep), C(new), C(existing), or C(join) when the members must let it in first) and
-        C(error), a sentence, empty when it may start.
+        C(error), a sentence, empty when it may start; for C(new) besides the C(token) of the cluster, empty when none
+        has begun.
     """
     fault = foreign_volume("etcd", name, domain, views[name]["identity"])
     if fault:
@@ -91,7 +92,10 @@ def _join(listed, name, domain):
 def _bootstrap(views, members):
     full = sorted(host for host, view in views.items() if view["identity"])
     fault = no_first_start("No etcd member answers", full, members, views)
-    return _refuse(fault) if fault else {"state": "new", "error": ""}
+    if fault:
+        return _refuse(fault)
+    # What was cut off goes on as the cluster that it began.
+    return {"state": "new", "error": "", "token": next((view["token"] for view in views.values() if view["token"]), "")}
 
 
 def _refuse(sentence):

@@ -142,13 +142,18 @@ def strangers(listed, described):
     return found
 
 
-def read_disk(data_dir, identity_file):
-    """Return C(initialised) (the data directory holds a member) and C(identity) (dict, or None without the file).
+def read_disk(data_dir, identity_file, token_file=None):
+    """Return C(initialised) (the data directory holds a member), C(identity) (dict, or None without the file) and
+    C(token) (of a cluster that has begun and is not yet complete; empty without the file).
 
     :raises ValueError: the identity file is not JSON.
     """
     initialised = os.path.isdir(os.path.join(data_dir, "member", "wal"))
-    return {"initialised": initialised, "identity": cluster_client.read_identity(identity_file)}
+    token = ""
+    if token_file and os.path.exists(token_file):
+        with open(token_file, encoding="utf-8") as file:
+            token = file.read().strip()
+    return {"initialised": initialised, "identity": cluster_client.read_identity(identity_file), "token": token}
 
 
 def summary(views, listed):

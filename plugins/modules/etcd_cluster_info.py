@@ -32,6 +32,9 @@ options:
     description: File beside the data that says which member of which cluster the volume holds.
     type: path
     required: true
+  token_file:
+    description: File beside the data with the token of a cluster that has begun and is not yet complete.
+    type: path
   timeout:
     description: Seconds for one request.
     type: int
@@ -70,6 +73,10 @@ identity:
   description: Content of the identity file, null when there is none.
   returned: always
   type: dict
+token:
+  description: Content of O(token_file), empty when there is none.
+  returned: always
+  type: str
 members:
   description: >-
     Each asked member with C(reachable), C(healthy), C(leader), C(version), C(cluster_id), C(member_id) and C(error).
@@ -119,7 +126,7 @@ def read(params):
     :raises OSError, ValueError: a local file cannot be read.
     """
     members = params["members"]
-    result = etcd.read_disk(params["data_dir"], params["identity_file"])
+    result = etcd.read_disk(params["data_dir"], params["identity_file"], params["token_file"])
     if os.path.exists(params["cert_file"]):
         gateway = etcd.Gateway(params["ca_file"], params["cert_file"], params["key_file"], params["timeout"])
         views = cluster_client.ask_all(members, lambda name: etcd.member_view(gateway, members[name]))
@@ -158,6 +165,7 @@ def main():
             "members": {"type": "dict", "required": True},
             "data_dir": {"type": "path", "required": True},
             "identity_file": {"type": "path", "required": True},
+            "token_file": {"type": "path"},
             **cluster_client.certificate_options(),
             "timeout": {"type": "int", "default": 3},
             "name": {"type": "str"},

@@ -26,7 +26,8 @@ from lab import endpoints
 
 RESULTS = ROOT / "bench" / "results" / "kafka.json"
 TOPIC = "orders"
-RATE = 200
+#: Messages a second, beside a fault and beside an operation, whose playbooks want the same processors.
+RATE, OPERATION_RATE = 200, 50
 DATA = "/var/lib/kafka"
 POLL_SECONDS = 4
 CONTROLLING = "kafka_controller_kafkacontroller_activecontrollercount"
@@ -64,6 +65,8 @@ class Events:
         self.platform, self.directory = platform, directory
         #: Members that are controllers only.
         self.apart: set[str] = set()
+        #: When the last fault struck: a login on a busy host takes seconds before it.
+        self.struck = 0.0
         self.kafka = self._find()
 
     def _find(self) -> Kafka:
@@ -121,7 +124,14 @@ class Events:
             time.sleep(POLL_SECONDS)
 
     def kill(self, slot: str) -> None:
-        self.platform.shell(slot, "systemctl kill --signal=KILL kafka")
+        """End a member's process at once, and note the moment by the clock of its host."""
+        at = self.platform.shell(slot, "date +%s.%N; systemctl kill --signal=KILL kafka")
+        self.struck = time.monotonic() - (time.time() - float(at))
+
+    def fault(self, *words: str) -> None:
+        """Make a fault of the lab; its moment is noted before the command, within which it happens."""
+        self.struck = time.monotonic()
+        self.platform.lab("fault", *words)
 
     def leader(self, client: Client) -> str:
         """The slot of the broker that led the first partition; a node's id is its slot's number."""
@@ -175,7 +185,7 @@ def on_leader(*words: str) -> Callable[[Events, Client], list[str]]:
 
     def inject(events: Events, writer: Client) -> list[str]:
         victim = events.leader(writer)
-        events.platform.lab("fault", words[0], victim, *words[1:])
+        events.fault(words[0], victim, *words[1:])
         return [victim]
 
     return inject
@@ -183,7 +193,7 @@ def on_leader(*words: str) -> Callable[[Events, Client], list[str]]:
 
 def lose_zone(events: Events, writer: Client) -> list[str]:
     zone = events.zones[events.leader(writer)]
-    events.platform.lab("fault", "zone", zone)
+    events.fault("zone", zone)
     return [slot for slot, own in events.zones.items() if own == zone]
 
 
@@ -192,7 +202,7 @@ def part_zone(events: Events, writer: Client) -> list[str]:
     zone = events.zones[events.leader(writer)]
     inside = [slot for slot, own in events.zones.items() if own == zone]
     outside = [slot for slot in events.zones if slot not in inside]
-    events.platform.lab("fault", "partition", *inside, "--from", *outside, "--keep-controller")
+    events.fault("partition", *inside, "--from", *outside, "--keep-controller")
     return inside
 
 
@@ -263,7 +273,7 @@ FURTHER = {
 
 
 @contextmanager
-def under_load(events: Events, name: str):
+def under_load(events: Events, name: str, rate: int = OPERATION_RATE):
     """A client writes and a group reads while the block runs; yields a dict with the `writer` and the `moment`.
 
     At the end Kafka must be well by itself, else NotWell is raised; then the dict has the `outcome`.
@@ -272,7 +282,7 @@ def under_load(events: Events, name: str):
     number = str(uuid.uuid4())
     common = {"topic": TOPIC, "run": number}
     reader = Client(events.kafka, events.directory, "read", group=f"trading-{number}", quiet=5, **common)
-    writer = Client(events.kafka, events.directory, "write", rate=RATE, **common)
+    writer = Client(events.kafka, events.directory, "write", rate=rate, **common)
     try:
         time.sleep(3)
         run = {"writer": writer, "moment": time.monotonic()}
@@ -309,8 +319,9 @@ def under_load(events: Events, name: str):
 def run_fault(events: Events, name: str) -> Outcome:
     """Make one fault under load; return what became of the messages."""
     fault = FAULTS[name]
-    with under_load(events, name) as run:
+    with under_load(events, name, RATE) as run:
         victims = fault.inject(events, run["writer"])
+        run["moment"] = events.struck
         try:
             time.sleep(fault.seconds)
         finally:

@@ -139,7 +139,7 @@ def write(settings: dict, stopping: threading.Event) -> dict:
             "enable.idempotence": True,
             "linger.ms": 5,
             "delivery.timeout.ms": 120000,
-            "request.timeout.ms": 10000,
+            "request.timeout.ms": 8000,
             "topic.metadata.refresh.interval.ms": 5000,
         }
     )

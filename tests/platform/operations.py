@@ -59,6 +59,15 @@ def move_out_of_zone(platform: Platform, leader: str) -> list[str]:
     return ["-e", f"zone={platform.zones[leader]}"]
 
 
+def lose_etcd(platform: Platform, _leader: str) -> list[str]:
+    """All members end, and nothing of theirs is left on their volumes."""
+    for host in platform.databases:
+        platform.shell(host, "systemctl stop etcd")
+    for host in platform.databases:
+        platform.shell(host, "find /var/lib/etcd -mindepth 1 ! -name .volume-identity -delete")
+    return []
+
+
 OPERATIONS = {
     "rolling restart of PostgreSQL": Operation(
         "rolling_restart_postgresql",
@@ -72,13 +81,16 @@ OPERATIONS = {
         "upgrade_postgresql",
         "standbys first, then a switchover and the old leader",
         as_after_an_upgrade(PATRONI_VERSION),
-        cut_at=("switchover | Refuse to call it done", 1),
+        cut_at=("hand_over | Let a standby take over", 1),
     ),
     "upgrade of etcd": Operation(
         "upgrade_etcd",
         "one member after the other",
         as_after_an_upgrade("/usr/bin/etcd"),
         cut_at=("restart | Restart etcd", 2),
+    ),
+    "etcd begun anew, all its data lost": Operation(
+        "etcd", "the leader stays by failsafe, Patroni writes its state again", lose_etcd
     ),
     "rotation of certificates": Operation(
         "rotate_certificates",

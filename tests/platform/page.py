@@ -47,13 +47,18 @@ were ended by SIGKILL in their middle; the same command then finished them, and 
 KAFKA = """
 ## Kafka
 
-One idempotent producer (`acks=all`, 200 messages a second over all partitions of `orders`) and one consumer group, by
-the brokers' own names.
+One idempotent producer (`acks=all`, 200 messages a second over all partitions of `orders`, 50 beside newer rows of
+operations) and one consumer group, by the brokers' own names.
 
 - **Gap**: the longest time in seconds in which a partition acknowledged nothing. **p99**: seconds from the beginning
   until the 99th percentile of the answers' times stays below one second.
 - **Lost**: acknowledged messages that the group did not read. **Disordered**: read after a later one of their
   partition. **Twice**: read again.
+
+A broker that is lost without a word costs the 6 s of its lease (`broker.session.timeout.ms`; 9 s in rows of
+2026-11-28), for all writes that wait for its replicas; the active controller costs the election of another before that.
+One second in which one answer of a hundred took longer than a second moves **p99**, also when another task of the
+machine is why.
 
 """
 KAFKA_COLUMNS = [
@@ -77,6 +82,11 @@ hosts.
 
 - **Gap**: the longest time in seconds in which one of the publishers got no confirmation.
 - **Lost**: confirmed messages that did not come to the consumer. **Twice**: those that came again.
+
+A member that ends is known to have ended at once. One that is silent, frozen or cut off, is taken for gone after
+`rabbitmq_net_ticktime` (15 s, give or take a quarter; Erlang's own is 60 s); a part of the cluster that pauses and
+finds the others again takes up to twice that. Less would be quicker, but a member that stands still for a few seconds
+would then be parted from the others, pause and start again, which costs more than it had stood still.
 
 """
 RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]

@@ -300,7 +300,7 @@ def test_the_volume_grows_under_load(files):
 
     def grow():
         playbook_changes("provision", *larger)
-        cut_off("ebs_volume", larger, "Mount the volumes", 1)
+        cut_off("ebs_volume", larger, "configure | Format, mount and grow the volumes", 1)
         playbook_changes("ebs_volume", *larger)
 
     wrong, _begun = under_load(files, "volume grown", grow)

@@ -21,6 +21,16 @@ def test_acknowledged_writes_survive_an_operation(platform, tmp_path, name):
         assert (outcome.unknown, outcome.connections_failed) == (0, 0)
 
 
+def test_every_member_of_etcd_has_a_readable_snapshot_and_is_defragmented(platform):
+    playbook_changes("backup_etcd")
+    for host in platform.databases:
+        newest = platform.shell(host, "ls -t /var/lib/etcd/snapshots/*.db | head -n 1").strip()
+        shown = json.loads(platform.shell(host, f"etcdutl snapshot status {newest} -w json"))
+        assert shown["totalKey"] > 0
+    playbook_changes("defragment_etcd")
+    assert platform.complaints() == []
+
+
 def test_five_database_hosts_and_three_again(platform, tmp_path):
     with faults.under_load(platform, "growing from three hosts to five", tmp_path) as (_ledger, run):
         for playbook in ("provision", "site"):

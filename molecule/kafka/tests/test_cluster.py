@@ -30,10 +30,9 @@ def as_broker(host):
 
 
 def tool(host, name, options, config):
+    line = f"{HOME}/bin/{name}.sh --bootstrap-server events-1.{DOMAIN}:9092 --command-config {config} {options}"
     with host.sudo():
-        return host.run(
-            f"{HOME}/bin/{name}.sh --bootstrap-server events-1.{DOMAIN}:9092 --command-config {config} {options}"
-        )
+        return host.run(f"KAFKA_OPTS=-XX:TieredStopAtLevel=1 {line}")
 
 
 def test_topics_are_as_described(host, as_broker):

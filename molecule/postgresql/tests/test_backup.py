@@ -56,4 +56,4 @@ def test_metrics_are_written_for_the_exporter(host):
 def test_archiving_waits_for_nothing_and_is_due_within_a_minute(host):
     with host.sudo("postgres"):
         shown = host.check_output("psql -XAtqc 'SHOW archive_timeout' -c 'SHOW archive_mode' -c 'SHOW archive_command'")
-    assert shown.splitlines() == ["1min", "on", "pgbackrest --stanza=main archive-push %p"]
+    assert shown.splitlines() == ["50s", "on", "pgbackrest --stanza=main archive-push %p"]

@@ -244,6 +244,7 @@ BAD = {
         {"kafka_acls": [{"user": "web", "resource": "topic", "name": "orders", "operations": ["read"]}]},
         "whom kafka_users does not describe",
     ),
+    "heap-of-its-own": ("kafka", {"kafka_java_options": ["-Xmx4g"]}, "kafka_java_options sets -Xmx4g"),
     "heap-above-memory": ("kafka", {"kafka_heap_mib": 1800}, "but the host has 2048 MiB"),
     "removed-and-described": (
         "kafka",

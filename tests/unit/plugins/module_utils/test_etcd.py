@@ -11,7 +11,7 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
 from ansible_collections.selfhosted.ec2.plugins.modules import etcd_cluster_info, etcd_member
 
 MEMBERS = ["database-1", "database-2", "database-3"]
-EMPTY = {"initialised": False, "identity": None, "listed": [], "cluster_id": ""}
+EMPTY = {"initialised": False, "identity": None, "token": "", "listed": [], "cluster_id": ""}
 
 
 def identity(name="database-1", cluster="abc"):
@@ -41,8 +41,8 @@ def test_all_empty_members_make_a_new_cluster():
 
 def test_a_cut_off_first_start_is_taken_up():
     views = fresh()
-    views["database-2"]["initialised"] = True
-    assert start(views, "database-1")["state"] == "new"
+    views["database-2"] |= {"initialised": True, "token": "trading-etcd-1"}
+    assert start(views, "database-1") == {"state": "new", "error": "", "token": "trading-etcd-1"}
     assert start(views, "database-2")["state"] == "keep"
 
 
@@ -183,6 +183,7 @@ def test_without_the_certificate_no_member_may_be_stopped(tmp_path):
             "data_dir": tmp_path / "data",
             "identity_file": tmp_path / "identity.json",
             "cert_file": str(tmp_path / "etcd.crt"),
+            "token_file": None,
         }
     )
     assert (found["members"], found["listed"], found["quorum"], found["initialised"]) == ({}, [], False, False)
@@ -192,11 +193,14 @@ def test_without_the_certificate_no_member_may_be_stopped(tmp_path):
 
 
 def test_disk(tmp_path):
-    identity_file = tmp_path / "identity.json"
-    assert etcd.read_disk(tmp_path / "data", identity_file) == {"initialised": False, "identity": None}
-    (tmp_path / "data" / "member" / "wal").mkdir(parents=True)
+    data, identity_file, token_file = (tmp_path / name for name in ("data", "identity.json", "token"))
+    empty = {"initialised": False, "identity": None, "token": ""}
+    assert etcd.read_disk(data, identity_file, token_file) == empty
+    (data / "member" / "wal").mkdir(parents=True)
+    token_file.write_text("trading-etcd-1\n")
     identity_file.write_text(json.dumps(identity()))
-    assert etcd.read_disk(tmp_path / "data", identity_file) == {"initialised": True, "identity": identity()}
+    found = etcd.read_disk(data, identity_file, token_file)
+    assert found == {"initialised": True, "identity": identity(), "token": "trading-etcd-1"}
 
 
 class Gateway:
