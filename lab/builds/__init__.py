@@ -66,6 +66,8 @@ def go_command(directory: Path, package: str, flags: str, target: Path, tags: st
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     if not go:
         raise BuildError(f"Go is not installed, and {package} is built by it; install Go 1.26 or later.")
+    if tags:
+        check_c(package)
     line = [
         "nice",
         "-n",
@@ -86,6 +88,18 @@ def go_command(directory: Path, package: str, flags: str, target: Path, tags: st
     done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{package} could not be built:\n{done.stderr[-2000:]}")
+
+
+def check_c(package: str, which=shutil.which, run=subprocess.run) -> None:
+    """What a Go command with parts in C needs besides Go. Raises BuildError."""
+    missing = [name for name, command in (("gcc", "gcc"), ("pkg-config", "pkg-config")) if not which(command)]
+    # pkg-config is what the build itself asks for the library.
+    if "pkg-config" in missing or run(["pkg-config", "--exists", "libseccomp"], check=False).returncode:
+        missing.append("libseccomp-dev")
+    if missing:
+        raise BuildError(
+            f"{package} has parts in C; it is built with: apt-get install --yes {' '.join(missing)} libc6-dev"
+        )
 
 
 def go_commands(build: dict[str, Any], packages: dict[str, str], scratch: Path) -> dict[str, bytes]:

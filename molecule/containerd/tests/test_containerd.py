@@ -34,8 +34,8 @@ def test_what_it_runs_on_is_of_the_described_versions(host):
 def test_the_kubelet_finds_its_parts(root):
     lines = [line.split() for line in root.check_output("/usr/local/bin/ctr plugins ls").splitlines()[1:]]
     states = {(words[0], words[1]): words[-1] for words in lines}
-    for plugin in (("io.containerd.cri.v1", "runtime"), ("io.containerd.cri.v1", "images"), ("io.containerd.grpc.v1", "cri")):
-        assert states[plugin] == "ok"
+    parts = [("io.containerd.cri.v1", "runtime"), ("io.containerd.cri.v1", "images"), ("io.containerd.grpc.v1", "cri")]
+    assert {part: states[part] for part in parts} == dict.fromkeys(parts, "ok")
 
 
 def test_the_configuration_is_in_the_form_of_the_version_and_in_force(root):
@@ -68,7 +68,8 @@ def test_a_container_runs_in_a_control_group_of_its_own_and_ends(root):
     limit = "--memory-limit 33554432 --runc-systemd-cgroup --cgroup system.slice:proof:proof"
     assert root.run(f"{CTR} run --detach {limit} {PAUSE} proof").rc == 0
     try:
-        (state,) = [line.split() for line in root.check_output(f"{CTR} task ls").splitlines() if line.startswith("proof")]
+        tasks = root.check_output(f"{CTR} task ls").splitlines()
+        (state,) = [line.split() for line in tasks if line.startswith("proof")]
         assert state[2] == "RUNNING"
         assert "proof-proof.scope" in root.file(f"/proc/{state[1]}/cgroup").content_string
     finally:

@@ -189,3 +189,19 @@ def test_a_module_without_a_toolchain_is_refused(tmp_path):
     (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n")
     with pytest.raises(builds.BuildError, match=r"go\.mod names no toolchain"):
         builds.toolchain(tmp_path)
+
+
+def test_what_a_build_in_c_needs_is_said_before_it_begins(tmp_path, monkeypatch):
+    absent = subprocess.CompletedProcess([], 1)
+    with pytest.raises(builds.BuildError, match="apt-get install --yes pkg-config libseccomp-dev libc6-dev"):
+        builds.check_c("runc", {"gcc": "/usr/bin/gcc"}.get, lambda *_arguments, **_options: absent)
+    with pytest.raises(builds.BuildError, match="apt-get install --yes libseccomp-dev libc6-dev"):
+        builds.check_c("runc", lambda name: f"/usr/bin/{name}", lambda *_arguments, **_options: absent)
+    begun = []
+    monkeypatch.setattr(builds, "check_c", begun.append)
+    monkeypatch.setattr(builds.shutil, "which", lambda *_arguments, **_options: "/usr/bin/go")
+    monkeypatch.setattr(builds.subprocess, "run", lambda line, **_options: subprocess.CompletedProcess(line, 0))
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26.8\n")
+    builds.go_command(tmp_path, "runc", "", tmp_path / "tool", "seccomp")
+    builds.go_command(tmp_path, "kubeadm", "", tmp_path / "tool")
+    assert begun == ["runc"]

@@ -293,13 +293,21 @@ BAD = {
         {"containerd_version": "1.7.28"},
         "containerd_version is 1.7.28, but Kubernetes 1.36 needs containerd 2",
     ),
-    "containerd-unknown-sum": ("containerd", {"containerd_version": "2.3.99"}, "no sha256 of containerd 2.3.99 for amd64"),
+    "containerd-unknown-sum": (
+        "containerd",
+        {"containerd_version": "2.3.99"},
+        "no sha256 of containerd 2.3.99 for amd64",
+    ),
     "kubernetes-unknown": (
         "containerd",
         {"containerd_kubernetes_version": "1.30", "containerd_version": "2.3.4", "containerd_runc_version": "1.4.3"},
         "Kubernetes 1.30 is not in the manifest of releases",
     ),
-    "image-unknown": ("containerd", {"containerd_images": ["a.example.com/b:1"]}, "no digest of image a.example.com/b:1"),
+    "image-unknown": (
+        "containerd",
+        {"containerd_images": ["a.example.com/b:1"]},
+        "no digest of image a.example.com/b:1",
+    ),
     "pause-without-registry": ("containerd", {"containerd_pause_image": "pause:3.10"}, "'pause:3.10' needs a registry"),
     "registry-with-scheme": (
         "containerd",
@@ -316,7 +324,11 @@ BAD = {
         {"containerd_registries": [{"host": "ghcr.io", "mirrors": []}, {"host": "ghcr.io", "mirrors": []}]},
         "names a registry twice (ghcr.io, ghcr.io)",
     ),
-    "containerd-own-option": ("containerd", {"containerd_config": {"root": "/data"}}, "containerd_config sets version or root"),
+    "containerd-own-option": (
+        "containerd",
+        {"containerd_config": {"root": "/data"}},
+        "containerd_config sets version or root",
+    ),
     "template-path": ("containerd", {"containerd_cni_template": "cni.tmpl"}, "is 'cni.tmpl'; give an absolute path"),
     "containerd-name": ("containerd", {"containerd_verison": "2.3.4"}, "did you mean containerd_version?"),
     "no-snapshot-left": ("file_storage", {"file_storage_snapshots": {"keep": 0}}, "would remove the last snapshot"),
