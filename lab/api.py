@@ -62,9 +62,14 @@ def instances(client: Any) -> list[dict]:
     return [i for r in pages(client, "describe_instances", "Reservations") for i in r["Instances"]]
 
 
+def tag_of(instance: dict, key: str) -> str:
+    """A tag's value, or nothing."""
+    return next((tag["Value"] for tag in instance.get("Tags", []) if tag["Key"] == key), "")
+
+
 def name_of(instance: dict) -> str:
     """The Name tag, or nothing."""
-    return next((tag["Value"] for tag in instance.get("Tags", []) if tag["Key"] == "Name"), "")
+    return tag_of(instance, "Name")
 
 
 def find(lab: Lab, wanted: str) -> dict:

@@ -132,6 +132,7 @@ def environment(lab: Lab) -> dict[str, str]:
         "ANSIBLE_REMOTE_USER": ADMIN_USER,
         "LAB_VPC_CIDR": lab.vpc_cidr,
         "LAB_CONTROLLER_CIDR": lab.controller_cidr,
+        "LAB_ARTIFACT_MANIFEST": str(lab.artifact_manifest),
         "LAB_SSH_PUBLIC_KEY": lab.ssh_key.with_suffix(".pub").read_text().strip(),
     }
 

@@ -24,6 +24,8 @@ MIB = 1 << 20
 HALT_SIGNAL = signal.SIGRTMIN + 3  # systemd(1): halt the machine, orderly
 REBOOT_EXIT = 133  # systemd-nspawn with EXIT_ON_REBOOT=1
 STOP_SECONDS = 10
+#: Below /var/lib of a host with containers: their own overlays cannot be made on the overlay that its root is.
+BOUND = ("containerd", "kubelet")
 BOOT_SECONDS = 30
 
 START = """\
@@ -52,6 +54,7 @@ class Host:
     apt_sources: str = ""
     user_data: bool = True
     base: str = ""  # root directory of the image it was made from; a newer image does not change a host
+    containers: bool = False  # whether it may run containers, which takes more rights than the others have
     extra: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -99,7 +102,7 @@ def create(lab: Lab, host: Host) -> None:
     mounts.remove_tree(target)
     work = lab.instances / f".new-{host.instance_id}"
     mounts.remove_tree(work)
-    for name in ("upper", "work", "root"):
+    for name in ("upper", "work", "root", *(BOUND if host.containers else ())):
         (work / name).mkdir(parents=True)
     work.chmod(0o711)
     _first_files(lab, host, work / "upper")
@@ -129,6 +132,9 @@ def _first_files(lab: Lab, host: Host, upper: Path) -> None:
         image.write(upper, "etc/apt/sources.list.d/debian.sources", host.apt_sources)
     if not host.user_data:
         image.write(upper, "var/lib/instance/user-data.done", "")
+    if host.containers:
+        # It sees the machine's kernel log, which is not its own to keep.
+        image.write(upper, "etc/systemd/journald.conf.d/machine.conf", "[Journal]\nReadKMsg=no\n")
     for timer in image.STAMPS:
         image.write(upper, f"var/lib/systemd/timers/stamp-{timer}.timer", "")
     _authorized_keys(host, upper, base)
@@ -287,7 +293,7 @@ def start(lab: Lab, instance_id: str) -> subprocess.Popen | None:
                 "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
                 "EXIT_ON_REBOOT": "1",
                 "LAB_EXIT": str(exit_file),
-                "LAB_NSPAWN": " ".join(nspawn_options(lab, instance_id, root)),
+                "LAB_NSPAWN": " ".join(nspawn_options(lab, host, root)),
             },
         )
     deadline = time.monotonic() + BOOT_SECONDS
@@ -296,20 +302,56 @@ def start(lab: Lab, instance_id: str) -> subprocess.Popen | None:
             clear(lab, instance_id)
             raise HostError(f"Host {instance_id} did not start; its console says: {last_line(place / 'console.log')}")
         time.sleep(0.03)
+    if host.containers:
+        _open_for_containers(lab, instance_id)
     return process
+
+
+def _open_for_containers(lab: Lab, instance_id: str) -> None:
+    """Let the host make control groups, set kernel values and share mounts with its containers.
+
+    /sys as a whole stays read-only: with a writable one systemd waits for devices that nobody announces.
+    """
+    # Before systemd itself runs, systemd-nspawn is still mounting.
+    deadline = time.monotonic() + BOOT_SECONDS
+    while not _runs_systemd(lab, instance_id):
+        if time.monotonic() > deadline:
+            raise HostError(f"Host {instance_id} did not start systemd within {BOOT_SECONDS} s.")
+        time.sleep(0.03)
+    command = (
+        "mount --make-rshared / && mount -o remount,bind,rw /proc/sys"
+        " && for group in /sys/fs/cgroup /sys/fs/cgroup/*; do"
+        ' if mountpoint -q "$group"; then mount -o remount,bind,rw "$group" || exit 1; fi; done'
+    )
+    done = subprocess.run(enter(lab, instance_id, ["sh", "-c", command]), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HostError(f"Host {instance_id} cannot be given what containers need: {done.stderr.strip()}")
+
+
+def _runs_systemd(lab: Lab, instance_id: str) -> bool:
+    init = init_pid(lab, instance_id)
+    with contextlib.suppress(OSError):
+        return init is not None and Path(f"/proc/{init}/comm").read_text() == "systemd\n"
+    return False
 
 
 def machine_name(lab: Lab, instance_id: str) -> str:
     return f"{lab.name}-{instance_id}"
 
 
-def nspawn_options(lab: Lab, instance_id: str, root: Path) -> list[str]:
+def nspawn_options(lab: Lab, host: Host, root: Path) -> list[str]:
     """Arguments of systemd-nspawn; none contains a space, since names of labs and instances do not."""
+    instance_id = host.instance_id
+    more = ["--capability=CAP_NET_ADMIN"]
+    if host.containers:
+        more = ["--capability=all", "--bind=/dev/fuse", "--bind=/dev/kmsg"]
+        more += [f"--system-call-filter={name}" for name in ("@keyring", "bpf", "perf_event_open")]
+        more += [f"--bind={lab.instance(instance_id) / name}:/var/lib/{name}" for name in BOUND]
     return [
         "--quiet", f"--directory={root}", "--register=no", "--keep-unit", "--boot",
         f"--machine={machine_name(lab, instance_id)}",
         f"--network-namespace-path={lab.namespace_path(lab.host_namespace(instance_id))}",
-        "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
+        *more, "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
         "--kill-signal=SIGRTMIN+3",
     ]  # fmt: skip
 

@@ -231,3 +231,8 @@ class Lab:
     def mirror(self) -> Path:
         """Files the mirror serves besides the Debian archive; shared by all labs."""
         return self.cache / "mirror"
+
+    @property
+    def artifact_manifest(self) -> Path:
+        """The manifest of releases for what the mirror's builds made."""
+        return self.cache / "artifacts" / "kubernetes-releases.json"

@@ -32,6 +32,8 @@ LOOK_SECONDS = 2  # looks at the hosts' processes
 FREE_SECONDS = 5  # a volume's last host may take so long to let go of it
 WORKERS = 8
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
+#: Their hosts run containers.
+CONTAINER_COMPONENTS = {"containerd", "kubernetes", "kubernetes_control_plane"}
 
 
 def decide(state: str, running: bool, faulted: bool, exit_code: int | None, reboot: bool) -> str | None:
@@ -286,6 +288,7 @@ class Reconciler:
             public_key=self.world.keys.get((instance["Region"], instance.get("KeyName", "")), ""),
             resolver=resolver(self.world.blocks[instance["VpcId"]]),
             search=f"{instance['Region']}.compute.internal",
+            containers=bool(CONTAINER_COMPONENTS & set(api.tag_of(instance, "components").split())),
         )
 
     def _memory(self, instance: dict) -> int:

@@ -3,12 +3,14 @@
 Usage: python -m lab.builds [NAME ...]     (all that artifacts.toml has a build for)
 
 Each build has a directory here with go.mod and go.sum, so its modules are pinned; the toolchain is the one of go.mod,
-so the SHA-256 in artifacts.toml holds on every machine of one kind.
+so the SHA-256 in artifacts.toml holds on every machine of one kind. What takes Debian's packages in has none there: its
+build writes what it made beside it, <file>.sha256.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import re
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.builds import maven
+from lab.builds import images, maven
 
 HERE = Path(__file__).parent
 #: The same bytes for the same content, whoever builds it when.
@@ -32,13 +34,14 @@ class BuildError(Exception):
     """A build failed; the text is one sentence, then what the build said."""
 
 
-def archive(entry: str, content: bytes) -> bytes:
-    """A gzipped tar archive with one executable file, stored and not deflated, since zlib's releases differ."""
+def archive(files: dict[str, bytes]) -> bytes:
+    """A gzipped tar archive of executable files, stored and not deflated, since zlib's releases differ."""
     inner = io.BytesIO()
     with tarfile.open(fileobj=inner, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        member = tarfile.TarInfo(entry)
-        member.size, member.mode, member.mtime = len(content), 0o755, MOMENT
-        tar.addfile(member, io.BytesIO(content))
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.mtime = len(content), 0o755, MOMENT
+            tar.addfile(member, io.BytesIO(content))
     outer = io.BytesIO()
     with gzip.GzipFile(fileobj=outer, mode="wb", compresslevel=0, mtime=MOMENT, filename="") as packed:
         packed.write(inner.getvalue())
@@ -47,17 +50,24 @@ def archive(entry: str, content: bytes) -> bytes:
 
 def toolchain(directory: Path) -> str:
     """The toolchain that go.mod names: Go takes it or a later one, a build exactly this one. Raises BuildError."""
-    found = re.search(r"^toolchain (\S+)$", (directory / "go.mod").read_text(), re.MULTILINE)
+    text = (directory / "go.mod").read_text()
+    found = re.search(r"^toolchain (\S+)$", text, re.MULTILINE)
     if not found:
+        # Go leaves the line out where a module needs the very version it would name.
+        needed = re.search(r"^go (\d+\.\d+\.\d+)$", text, re.MULTILINE)
+        if needed:
+            return f"go{needed[1]}"
         raise BuildError(f"{directory.name}/go.mod names no toolchain; give it a line such as toolchain go1.26.8.")
     return found[1]
 
 
-def go_command(directory: Path, package: str, flags: str, target: Path) -> None:
-    """Build one Go command at low priority. Raises BuildError."""
+def go_command(directory: Path, package: str, flags: str, target: Path, tags: str = "") -> None:
+    """Build one Go command at low priority; `tags` are those of one that needs C. Raises BuildError."""
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     if not go:
         raise BuildError(f"Go is not installed, and {package} is built by it; install Go 1.26 or later.")
+    if tags:
+        check_c(package)
     line = [
         "nice",
         "-n",
@@ -68,29 +78,85 @@ def go_command(directory: Path, package: str, flags: str, target: Path) -> None:
         "-trimpath",
         "-ldflags",
         flags,
+        *(["-tags", tags] if tags else []),
         "-o",
         str(target),
         package,
     ]
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOAMD64": "v1"}
+    environment = {**os.environ, "CGO_ENABLED": "1" if tags else "0", "GOFLAGS": "", "GOAMD64": "v1"}
     environment["GOTOOLCHAIN"] = toolchain(directory)
     done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{package} could not be built:\n{done.stderr[-2000:]}")
 
 
-def go_archive(build: dict[str, Any], file: Path) -> None:
-    """Build a Go command and put it into an archive of the upstream layout, in place by rename.
+def check_c(package: str, which=shutil.which, run=subprocess.run) -> None:
+    """What a Go command with parts in C needs besides Go. Raises BuildError."""
+    missing = [name for name, command in (("gcc", "gcc"), ("pkg-config", "pkg-config")) if not which(command)]
+    # pkg-config is what the build itself asks for the library.
+    if "pkg-config" in missing or run(["pkg-config", "--exists", "libseccomp"], check=False).returncode:
+        missing.append("libseccomp-dev")
+    if missing:
+        raise BuildError(
+            f"{package} has parts in C; it is built with: apt-get install --yes {' '.join(missing)} libc6-dev"
+        )
 
-    :param build: `directory` (below this one), `package`, `flags` (for the linker), `entry` (path in the archive).
+
+def go_commands(build: dict[str, Any], packages: dict[str, str], scratch: Path) -> dict[str, bytes]:
+    """Build Go commands: name of a file to package, and back name to content. Raises BuildError.
+
+    :param build: `directory` (below this one), `flags` for the linker, else those of its file `flags`, and `tags`.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".build-") as scratch:
-        command = Path(scratch) / "command"
-        go_command(HERE / build["directory"], build["package"], build["flags"], command)
-        packed = Path(scratch) / file.name
-        packed.write_bytes(archive(build["entry"], command.read_bytes()))
-        packed.replace(file)
+    directory = HERE / build["directory"]
+    flags = build.get("flags") or (directory / "flags").read_text().strip()
+    made = {}
+    for name, package in packages.items():
+        command = scratch / "command"
+        go_command(directory, package, flags, command, build.get("tags", ""))
+        made[name] = command.read_bytes()
+    return made
+
+
+def go_artifact(build: dict[str, Any], scratch: Path) -> bytes:
+    """One Go command as it is (`package`), or several in an archive as upstream has it (`entries`: path to package)."""
+    if "package" in build:
+        return go_commands(build, {"": build["package"]}, scratch)[""]
+    return archive(go_commands(build, build["entries"], scratch))
+
+
+def image_artifact(build: dict[str, Any], scratch: Path) -> bytes:
+    """A container image of Go commands. Raises BuildError.
+
+    :param build: `reference`, `entries` (absolute path to package), `packages` of Debian below them, if any; the first
+        entry is what the image runs.
+    """
+    layers = [images.layer(go_commands(build, build["entries"], scratch))]
+    try:
+        if build.get("packages"):
+            layers.insert(0, images.debian_layer(build["packages"], scratch))
+    except images.ImageBuildError as error:
+        raise BuildError(str(error)) from None
+    return images.archive(build["reference"], layers, [next(iter(build["entries"]))])
+
+
+def made(make: Callable[[dict[str, Any], Path], bytes]) -> Callable[[dict[str, Any], Path], None]:
+    """Put what is made into a file, in place by rename."""
+
+    def build(description: dict[str, Any], file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".build-") as scratch:
+            content = make(description, Path(scratch))
+            ready = Path(scratch) / file.name
+            ready.write_bytes(content)
+            sums(file).write_text(hashlib.sha256(content).hexdigest() + "\n")
+            ready.replace(file)
+
+    return build
+
+
+def sums(file: Path) -> Path:
+    """Where the SHA-256 of what a build made stands."""
+    return file.with_name(f"{file.name}.sha256")
 
 
 def maven_artifact(build: dict[str, Any], file: Path) -> None:
@@ -101,7 +167,11 @@ def maven_artifact(build: dict[str, Any], file: Path) -> None:
         raise BuildError(str(error)) from None
 
 
-KINDS: dict[str, Callable[[dict[str, Any], Path], None]] = {"go": go_archive, "maven": maven_artifact}
+KINDS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "go": made(go_artifact),
+    "image": made(image_artifact),
+    "maven": maven_artifact,
+}
 
 
 def build(entry: dict[str, Any], file: Path) -> None:
@@ -109,6 +179,9 @@ def build(entry: dict[str, Any], file: Path) -> None:
     KINDS[entry["build"]["kind"]](entry["build"], file)
 
 
-def buildable(path: Path) -> list[dict[str, Any]]:
-    """The entries of an artifact list that have a build."""
-    return [entry for entry in tomllib.loads(path.read_text()).get("artifact", []) if "build" in entry]
+def buildable(path: Path, names: list[str]) -> list[dict[str, Any]]:
+    """The entries of an artifact list that have a build: of these names and sets, or all that are in no set."""
+    entries = [entry for entry in tomllib.loads(path.read_text()).get("artifact", []) if "build" in entry]
+    if not names:
+        return [entry for entry in entries if "set" not in entry]
+    return [entry for entry in entries if entry["name"] in names or entry.get("set") in names]

@@ -12,13 +12,18 @@ from ansible_collections.selfhosted.ec2.plugins.plugin_utils.role_files import C
 
 
 def platform_components(roles_path):
-    """Return what each role below a folder says of its flows, names, quorum and secrets: dict by role."""
+    """Return what each role below a folder says of its flows, names, quorum and secrets: dict by component.
+
+    A role may have further components, such as a part that only some of its hosts have.
+    """
     files = RoleFiles(DataLoader(), roles_path)
     result = {}
     for role in files.names():
-        flows = files.load(role, "vars", "flows.yml")
+        flows = dict(files.load(role, "vars", "flows.yml"))
+        parts = flows.pop("components", {})
         secrets = files.load(role, "vars", "secrets.yml").get("secrets") or []
         result[role] = {**flows, "secrets": secrets, "every_host": role in COMMON_ROLES}
+        result.update({name: {**part, "secrets": [], "every_host": False} for name, part in parts.items()})
     return result
 
 
@@ -30,6 +35,11 @@ def platform_faults(platform, components):
 def platform_network(platform, components):
     """Return the options of the module vpc_network."""
     return planner.network(platform, components)
+
+
+def platform_tier_tags(platform, components):
+    """Return the further tags of each tier's instances, for the option tier_tags of ec2_instances."""
+    return planner.tier_tags(platform, components)
 
 
 def platform_records(platform, components, instances):
@@ -118,5 +128,6 @@ class FilterModule:
             "platform_roles": platform_roles,
             "platform_secrets_wanted": platform_secrets_wanted,
             "platform_summary": platform_summary,
+            "platform_tier_tags": platform_tier_tags,
             "slots": slots,
         }

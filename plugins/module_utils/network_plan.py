@@ -175,20 +175,25 @@ def _gateway(wanted, have, ids):
     return steps
 
 
+def _private_tags(wanted, private):
+    """Return what further tags the private subnets and their route tables carry."""
+    return (wanted.get("private_tags") or {}) if private else {}
+
+
 def _subnets(wanted, have, ids):
     known = {name_of(subnet): subnet for subnet in have.subnets}
     steps = []
     for subnet in wanted["subnets"]:
-        name = subnet["name"]
+        name, more = subnet["name"], _private_tags(wanted, subnet["kind"] == "private")
         if name in known:
             ids[f"@subnet/{name}"] = known[name]["SubnetId"]
-            steps += _retag(known[name], "SubnetId", tags(wanted, name))
+            steps += _retag(known[name], "SubnetId", tags(wanted, name, **more))
             continue
         arguments = {
             "VpcId": VPC,
             "CidrBlock": subnet["cidr"],
             "AvailabilityZone": subnet["zone"],
-            "TagSpecifications": tag_specification("subnet", tags(wanted, name)),
+            "TagSpecifications": tag_specification("subnet", tags(wanted, name, **more)),
         }
         text = f"create the subnet {name} {subnet['cidr']}"
         steps.append(Step(text, "create_subnet", arguments, f"@subnet/{name}", ("Subnet", "SubnetId")))
@@ -287,10 +292,12 @@ def _route_tables(wanted, have, ids):
     steps = []
     for name, (subnets, default) in route_tables(wanted).items():
         reference = f"@route_table/{name}"
+        want = tags(wanted, name, **_private_tags(wanted, name.startswith(f"{wanted['platform']}-private")))
         if name in known:
             ids[reference] = known[name]["RouteTableId"]
+            steps += _retag(known[name], "RouteTableId", want)
         else:
-            arguments = {"VpcId": VPC, "TagSpecifications": tag_specification("route-table", tags(wanted, name))}
+            arguments = {"VpcId": VPC, "TagSpecifications": tag_specification("route-table", want)}
             path = ("RouteTable", "RouteTableId")
             steps.append(Step(f"create the route table {name}", "create_route_table", arguments, reference, path))
         steps += _default_route(name, known.get(name), default, ids)

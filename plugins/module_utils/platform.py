@@ -38,7 +38,7 @@ VOLUME_SIZES = {
 }
 FILESYSTEMS = ("xfs", "ext4")
 NAT_MODES = ("single", "per_zone", "none")
-SOURCES = ("self", "clients", "admin", "vpc", "public")
+SOURCES = ("self", "clients", "admin", "vpc", "pods", "public")
 ANYWHERE = "0.0.0.0/0"
 #: What every host may reach, wherever it is.
 EGRESS = (("udp", 53), ("tcp", 53), ("tcp", 80), ("tcp", 443), ("udp", 123))
@@ -180,7 +180,20 @@ def _network_faults(platform):
     for key in ("admin_cidrs", "client_cidrs"):
         for cidr in network.get(key) or []:
             found += _source_faults(key, cidr)
-    return found
+    return found + _pod_network_faults(network, vpc)
+
+
+def _pod_network_faults(network, vpc):
+    if network.get("pod_cidr") is None:
+        return []
+    pods = parse_network(network["pod_cidr"])
+    if pods is None:
+        return [f"platform_network.pod_cidr is {network['pod_cidr']!r}; it must be a network such as 10.244.0.0/16."]
+    if vpc is not None and pods.overlaps(vpc):
+        return [
+            f"platform_network.pod_cidr {pods} overlaps platform_network.cidr {vpc}; pods need a network of their own."
+        ]
+    return []
 
 
 def _source_faults(key, cidr):
@@ -355,8 +368,26 @@ def _capacity_faults(platform):
     return found
 
 
-def _flow_faults(platform, components):
+def _route_faults(platform, components):
+    """Return why what needs one route table for all private subnets, or a network for pods, cannot be built."""
     found = []
+    for name in platform_components(platform, components):
+        role = components.get(name) or {}
+        if role.get("one_route_table") and platform["network"].get("nat") == "per_zone":
+            found.append(
+                f"platform_network.nat is per_zone, but {name} writes its routes into one route table that all private"
+                " subnets share; single or none would be right."
+            )
+        sources = [source for flow in role.get("flows") or [] for source in flow_sources(flow)]
+        if "pods" in sources and not platform["network"].get("pod_cidr"):
+            found.append(
+                f"platform_network.pod_cidr is not set, and {name} needs a network for its pods, such as 10.244.0.0/16."
+            )
+    return found
+
+
+def _flow_faults(platform, components):
+    found = _route_faults(platform, components)
     for name in platform_components(platform, components):
         for flow in (components.get(name) or {}).get("flows") or []:
             found += _one_flow_faults(name, flow, components)
@@ -420,6 +451,7 @@ def network(platform, components):
     wanted = endpoints(platform)
     if wanted:
         groups.append(_endpoint_group(platform))
+    names = platform_components(platform, components)
     return {
         "platform": platform["name"],
         "environment": platform["environment"],
@@ -428,6 +460,7 @@ def network(platform, components):
         "subnets": subnets(platform),
         "endpoints": wanted,
         "security_groups": groups,
+        "private_tags": _component_tags(platform, names, components, "network_tags"),
     }
 
 
@@ -466,6 +499,7 @@ def _peers(platform, tier, component, source, components):
     cidrs = {
         "clients": net.get("client_cidrs") or [],
         "admin": net.get("admin_cidrs") or [],
+        "pods": [net["pod_cidr"]] if net.get("pod_cidr") else [],
         "vpc": [net["cidr"]],
         # Behind a web ACL the public comes by the load balancer alone.
         "public": [] if tier["name"] in edge_tiers(platform) else [ANYWHERE],
@@ -524,6 +558,9 @@ def security_groups(platform, components):
         for (protocol, first, last, peer), purpose in rules.items():
             for name in _senders(peer, vpc, ingress):
                 egress[name].setdefault((protocol, first, last, f"tier:{reached}"), purpose)
+            # A pod's address is no group's: what lets pods in lets its own tier reach them, too.
+            if peer == platform["network"].get("pod_cidr"):
+                egress[reached].setdefault((protocol, first, last, peer), purpose)
     if ENTRANCE in egress:
         ingress[ENTRANCE] = _entrance_ingress(platform)
     return [
@@ -587,6 +624,7 @@ def _instance(platform, tier, number):
     }
     if tier.get("cluster"):
         tags["cluster"] = tier["cluster"]
+    tags.update((platform.get("tier_tags") or {}).get(tier["name"]) or {})
     return {
         "slot": slot_name(tier, number),
         "tier": tier["name"],
@@ -610,6 +648,22 @@ def _instance(platform, tier, number):
             for volume in tier.get("volumes") or []
         },
     }
+
+
+def tier_tags(platform, components):
+    """Return the further tags of each tier's instances, as its components ask for: dict of tier to dict."""
+    return {
+        tier["name"]: _component_tags(platform, _tier_components(tier, components), components, "tags")
+        for tier in platform["tiers"]
+    }
+
+
+def _component_tags(platform, names, components, kind):
+    tags = {}
+    for name in names:
+        for key, value in ((components.get(name) or {}).get(kind) or {}).items():
+            tags[key.replace("{platform}", platform["name"])] = value
+    return tags
 
 
 # Names in DNS

@@ -24,9 +24,9 @@ CA_DAYS = 3650
 
 
 def plan(wanted, have):
-    """Return what to create, in order: list of dict name, kind (random, ca_key, ca_certificate) and what it needs.
+    """Return what to create, in order: list of dict name, kind (random, key, ca_certificate) and what it needs.
 
-    :arg wanted: list of dict name, kind, length, alphabet.
+    :arg wanted: list of dict name, kind, length, alphabet, common_name.
     :arg have: set of the names that exist.
     :raises ValueError: a certificate authority lost its key.
     """
@@ -40,9 +40,10 @@ def plan(wanted, have):
         if certificate in have and key not in have:
             raise ValueError(f"{certificate} exists but {key} does not; restore the key or delete the certificate.")
         if key not in have:
-            result.append({"name": key, "kind": "ca_key"})
+            result.append({"name": key, "kind": "key"})
         if certificate not in have:
-            result.append({"name": certificate, "kind": "ca_certificate", "key": key})
+            more = {"common_name": entry["common_name"]} if entry.get("common_name") else {}
+            result.append({"name": certificate, "kind": "ca_certificate", "key": key, **more})
     return result
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: artifacts
-short_description: Install pinned downloads
+short_description: Install pinned downloads, or keep them in a bundle
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Downloads files, checks their SHA-256, unpacks each into a directory of its version, and links what is wanted from
     there. All of a role's downloads take one module execution.
+  - With O(state=bundled) it keeps the downloads in a directory that serves as O(mirror) where there is no network, and
+    with O(state=verified) it checks such a directory.
   - Nothing is installed before every download of the list has been checked and unpacked. Each directory appears by
     rename, and each link is exchanged by rename.
 extends_documentation_fragment:
@@ -49,10 +51,14 @@ options:
         description: SHA-256 of the download, in hexadecimal.
         type: str
         required: true
+      file:
+        description:
+          - Name of the file in a mirror, a bundle, and where it is not unpacked; the last part of the first address
+            when not set.
+        type: str
       unpack_to:
-        description: Parent directory. The content goes to C(<unpack_to>/<name>-<version>).
+        description: Parent directory. The content goes to C(<unpack_to>/<name>-<version>). Needed to install.
         type: path
-        required: true
       strip:
         description: Leading parts of the paths in the archive to leave out.
         type: int
@@ -62,13 +68,25 @@ options:
         type: dict
         default: {}
       mode:
-        description: Mode of a file that is not unpacked; it is named by the last part of the first address.
+        description: Mode of a file that is not unpacked.
         type: str
         default: "0755"
   mirror:
     description:
       - Base address to use instead of those in C(urls); a file is expected at C(<mirror>/<name>/<version>/<file>).
+      - An absolute path is a directory of the host, a bundle for example.
     type: str
+  bundle:
+    description: Directory of the bundle. Needed unless O(state=present).
+    type: path
+  state:
+    description:
+      - With V(present), what is not installed is installed.
+      - With V(bundled), what is not in O(bundle), or not as its SHA-256 says, is downloaded there.
+      - With V(verified), fails with the names of what O(bundle) lacks, or holds with another SHA-256.
+    type: str
+    choices: [present, bundled, verified]
+    default: present
   timeout:
     description: Seconds without data after which an address is given up.
     type: int
@@ -95,16 +113,21 @@ EXAMPLES = r"""
 RETURN = r"""
 directories:
   description: Directory of each artifact by name.
-  returned: success
+  returned: state is present
   type: dict
+bundled:
+  description: Names of the artifacts that were (in check mode would be) brought into the bundle.
+  returned: state is bundled
+  type: list
+  elements: str
 installed:
   description: Names of the artifacts that were (in check mode would be) downloaded.
-  returned: success
+  returned: state is present
   type: list
   elements: str
 linked:
   description: Links that were (in check mode would be) made or changed.
-  returned: success
+  returned: state is present
   type: list
   elements: str
 """
@@ -145,6 +168,7 @@ class Artifact:
     strip: int
     links: dict
     mode: int
+    file: str = ""
     staged: str = ""
 
     @property
@@ -160,7 +184,12 @@ class Artifact:
     @property
     def file_name(self):
         """Name of the download."""
-        return posixpath.basename(unquote(urlsplit(self.urls[0]).path))
+        return self.file or posixpath.basename(unquote(urlsplit(self.urls[0]).path))
+
+    @property
+    def place(self):
+        """Where it lies in a mirror or a bundle."""
+        return "/".join((self.name, self.version, self.file_name))
 
     @property
     def marker(self):
@@ -202,14 +231,17 @@ def make_artifact(option):
             raise FileError(
                 "The link %s: %s of %s needs an absolute path and one inside the artifact." % (path, inside, where)
             )
-    values = dict(option, sha256=option["sha256"].lower(), mode=parse_mode(option["mode"]))
+    if "/" in (option["file"] or ""):
+        raise FileError("The file %r of %s cannot be the name of a file." % (option["file"], where))
+    values = dict(option, sha256=option["sha256"].lower(), mode=parse_mode(option["mode"]), file=option["file"] or "")
     return Artifact(**values)
 
 
 def addresses(artifact, mirror):
     """Where to try to get an artifact, in order."""
     if mirror:
-        return ["/".join((mirror.rstrip("/"), artifact.name, artifact.version, artifact.file_name))]
+        base = "file://%s" % mirror if os.path.isabs(mirror) else mirror
+        return ["%s/%s" % (base.rstrip("/"), artifact.place)]
     return artifact.urls
 
 
@@ -332,6 +364,61 @@ def unpack(artifact, path, directory):
         raise FileError("The archive of %s is broken (%s), it was not installed." % (artifact.label, error)) from error
 
 
+def sha256_of(path):
+    """SHA-256 of a file; empty when there is none. Raises OSError when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            for data in iter(lambda: stream.read(CHUNK), b""):
+                digest.update(data)
+    except FileNotFoundError:
+        return ""
+    return digest.hexdigest()
+
+
+class Bundle:
+    """A directory of downloads in the layout of a mirror."""
+
+    def __init__(self, directory, artifacts):
+        self.directory = directory
+        self.artifacts = artifacts
+
+    def path(self, artifact):
+        """Where an artifact lies in it."""
+        return os.path.join(self.directory, artifact.place)
+
+    def lacking(self):
+        """Artifacts that are absent or have another SHA-256, each with the one it has."""
+        held = [(artifact, sha256_of(self.path(artifact))) for artifact in self.artifacts]
+        return [(artifact, found) for artifact, found in held if found != artifact.sha256]
+
+    def verify(self):
+        """Raises FileError that names every artifact which is absent or differs."""
+        problems = [
+            "%s has SHA-256 %s instead of %s" % (artifact.label, found, artifact.sha256)
+            if found
+            else "%s is not there" % artifact.label
+            for artifact, found in self.lacking()
+        ]
+        if problems:
+            raise FileError("The bundle %s cannot be used: %s." % (self.directory, "; ".join(problems)))
+
+    def fill(self, lacking, mirror, timeout):
+        """Download what it lacks, each in place by rename. Raises FileError."""
+        for artifact, _found in lacking:
+            directory = os.path.dirname(self.path(artifact))
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(prefix=".artifact-", dir=directory)
+            os.close(handle)
+            try:
+                download(artifact, scratch, mirror, timeout)
+                os.chmod(scratch, 0o644)
+                os.rename(scratch, self.path(artifact))
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(scratch)
+
+
 class Installer:
     """Stages every artifact that is missing, then puts all in place."""
 
@@ -413,6 +500,31 @@ def report(artifacts):
     return result, {"before": "".join(before), "after": "".join(after)}
 
 
+def install(module, artifacts):
+    """Install what is missing. Raises FileError, with nothing installed."""
+    for artifact in artifacts:
+        if not artifact.unpack_to:
+            raise FileError("The artifact %s needs unpack_to to be installed." % artifact.label)
+    result, diff = report(artifacts)
+    if result["changed"] and not module.check_mode:
+        Installer(module, artifacts).run()
+    return result, diff
+
+
+def bundle(module, artifacts):
+    """Fill or verify a bundle. Raises FileError."""
+    held = Bundle(module.params["bundle"], artifacts)
+    if module.params["state"] == "verified":
+        held.verify()
+        return {"changed": False}, {}
+    lacking = held.lacking()
+    if not module.check_mode:
+        held.fill(lacking, module.params["mirror"], module.params["timeout"])
+    names = [artifact.name for artifact, _found in lacking]
+    after = "".join("%s\n" % held.path(artifact) for artifact, _found in lacking)
+    return {"changed": bool(names), "bundled": names}, {"before": "", "after": after}
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -425,27 +537,29 @@ def main():
                     "version": {"type": "str", "required": True},
                     "urls": {"type": "list", "elements": "str", "required": True},
                     "sha256": {"type": "str", "required": True},
-                    "unpack_to": {"type": "path", "required": True},
+                    "file": {"type": "str"},
+                    "unpack_to": {"type": "path"},
                     "strip": {"type": "int", "default": 0},
                     "links": {"type": "dict", "default": {}},
                     "mode": {"type": "str", "default": "0755"},
                 },
             },
             "mirror": {"type": "str"},
+            "bundle": {"type": "path"},
+            "state": {"type": "str", "choices": ["present", "bundled", "verified"], "default": "present"},
             "timeout": {"type": "int", "default": 60},
         },
+        required_if=[("state", "bundled", ["bundle"]), ("state", "verified", ["bundle"])],
         supports_check_mode=True,
     )
     try:
         artifacts = [make_artifact(option) for option in module.params["artifacts"]]
-        result, diff = report(artifacts)
-        if result["changed"] and not module.check_mode:
-            Installer(module, artifacts).run()
+        result, diff = (install if module.params["state"] == "present" else bundle)(module, artifacts)
     except FileError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg="%s: %s." % (error.filename or "The artifacts cannot be installed", error.strerror))
-    if module._diff:
+    if module._diff and diff:
         result["diff"] = diff
     module.exit_json(**result)
 

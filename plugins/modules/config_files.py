@@ -112,7 +112,7 @@ options:
     default: []
     suboptions:
       directory:
-        description: Directory, without those below it.
+        description: Directory, without those below it; with C(*) in it all that fit.
         type: path
         required: true
       patterns:
@@ -185,6 +185,7 @@ notified:
 
 import contextlib
 import fnmatch
+import glob
 import os
 import shlex
 import shutil
@@ -323,17 +324,18 @@ def check_options(params):
 def find_removals(purge, keep):
     """Items for files in purged directories that are not kept."""
     removals = []
-    for option in purge:
+    places = [(directory, option["patterns"]) for option in purge for directory in glob.glob(option["directory"])]
+    for directory, patterns in sorted(places):
         try:
-            names = sorted(os.listdir(option["directory"]))
+            names = sorted(os.listdir(directory))
         except (FileNotFoundError, NotADirectoryError):
             continue
         for name in names:
-            path = os.path.join(option["directory"], name)
+            path = os.path.join(directory, name)
             if (
                 name.startswith(".")
                 or path in keep
-                or not any(fnmatch.fnmatchcase(name, pattern) for pattern in option["patterns"])
+                or not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
             ):
                 continue
             state = read_state(path)

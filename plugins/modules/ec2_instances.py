@@ -87,6 +87,10 @@ options:
     type: list
     elements: str
     default: []
+  tier_tags:
+    description: Further tags of the instances, a dictionary for each tier by its name.
+    type: dict
+    default: {}
   quorum_tiers:
     description: Tiers whose members vote; no removal may leave fewer than a majority of them.
     type: list
@@ -365,6 +369,7 @@ def wanted_from(params):
         "tiers": params["tiers"],
         "image": {key: value for key, value in (params["image"] or {}).items() if value},
         "termination_protection": params["termination_protection"],
+        "tier_tags": params["tier_tags"],
     }
     ids = {f"@subnet/{name}": value for name, value in params["subnets"].items()}
     ids.update({f"@group/{name}": value for name, value in params["security_groups"].items()})
@@ -474,6 +479,7 @@ def argument_spec():
         "replace": {**texts, "default": []},
         "replace_volumes": {"type": "bool", "default": False},
         "quorum_tiers": {**texts, "default": []},
+        "tier_tags": {"type": "dict", "default": {}},
         "delete_volumes": {"type": "bool", "default": False},
         "require_host_keys": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 300},

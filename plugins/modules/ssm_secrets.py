@@ -47,10 +47,13 @@ options:
         type: str
         required: true
       kind:
-        description: A random text or a certificate authority.
+        description: A random text, an EC P-256 private key or a certificate authority.
         type: str
-        choices: [random, ca]
+        choices: [random, key, ca]
         default: random
+      common_name:
+        description: Common name of a new certificate authority, O(common_name) by default.
+        type: str
       length:
         description: Number of characters.
         type: int
@@ -133,8 +136,9 @@ def secret_faults(entry):
     name = entry["name"]
     if not NAME.match(name):
         return [f"The secret {name!r} has no valid name; it must be like postgresql/superuser_password."]
-    if entry["kind"] == "ca":
-        return [f"The certificate authority {name} cannot be replaced."] if entry["replace"] else []
+    if entry["kind"] != "random":
+        what = "certificate authority" if entry["kind"] == "ca" else "key"
+        return [f"The {what} {name} cannot be replaced."] if entry["replace"] else []
     if entry["value"] is not None:
         return [] if entry["value"] else [f"The value of the secret {name} is empty; give a text."]
     found = []
@@ -191,12 +195,12 @@ def create(plan, store, common_name):
         if entry["kind"] == "random":
             text = secrets_plan.random_text(entry["length"], entry["alphabet"])
             store.put(entry["name"], entry["value"] or text, entry.get("overwrite", False))
-        elif entry["kind"] == "ca_key":
+        elif entry["kind"] == "key":
             store.put(entry["name"], secrets_plan.new_key())
         else:
             # Read back: the key that won, whoever wrote it.
             key = store.get(entry["key"])
-            store.put(entry["name"], secrets_plan.ca_certificate(key, common_name))
+            store.put(entry["name"], secrets_plan.ca_certificate(key, entry.get("common_name") or common_name))
 
 
 def manage(params, ssm, check_mode):
@@ -239,7 +243,8 @@ def outcome(path, created, deleted, replaced=()):
 def argument_spec():
     secret = {
         "name": {"type": "str", "required": True},
-        "kind": {"type": "str", "choices": ["random", "ca"], "default": "random"},
+        "kind": {"type": "str", "choices": ["random", "key", "ca"], "default": "random"},
+        "common_name": {"type": "str"},
         "length": {"type": "int", "default": 32},
         "alphabet": {"type": "str"},
         "value": {"type": "str"},

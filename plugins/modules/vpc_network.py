@@ -133,6 +133,10 @@ options:
         elements: dict
         default: []
         suboptions: *rule
+  private_tags:
+    description: Further tags of the private subnets and their route tables.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -301,6 +305,7 @@ def argument_spec():
         "subnets": {"type": "list", "elements": "dict", "default": [], "options": subnet},
         "endpoints": {"type": "list", "elements": "dict", "default": [], "options": endpoint},
         "security_groups": {"type": "list", "elements": "dict", "default": [], "options": group},
+        "private_tags": {"type": "dict", "default": {}},
     }
 
 

@@ -64,8 +64,13 @@ class RoleFiles:
         return self.load(role, "vars", "preflight.yml").get("rules") or []
 
     def secrets(self, role):
-        """Return the names of the secrets in a role's vars/secrets.yml."""
-        return [entry["name"] for entry in self.load(role, "vars", "secrets.yml").get("secrets") or []]
+        """Return the names of the secrets in a role's vars/secrets.yml; a certificate authority is two."""
+        entries = self.load(role, "vars", "secrets.yml").get("secrets") or []
+        return [
+            f"{entry['name']}{part}"
+            for entry in entries
+            for part in (("/certificate", "/key") if entry.get("kind") == "ca" else ("",))
+        ]
 
     def default_group(self, role):
         """Return the group whose hosts have this role when C(<role>_group) is not set by a user."""

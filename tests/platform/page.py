@@ -8,13 +8,17 @@ Usage: python tests/platform/page.py
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT), str(ROOT / ".cache")]
 
 import files_ledger as files  # noqa: E402
 import kafka_faults as kafka  # noqa: E402
+import kubernetes_faults as kubernetes  # noqa: E402
 import rabbitmq_faults as rabbitmq  # noqa: E402
 import redis_faults as redis  # noqa: E402
 import results  # noqa: E402
@@ -116,6 +120,31 @@ and states a bound of 60 s ([file storage](file-storage.md)).
 
 """
 FILES_COLUMNS = ["", "what happens", "writes", "well", "acknowledged", "lost", "oldest", "load", "measured"]
+KUBERNETES = """
+## Kubernetes
+
+Through each HAProxy host two clients: one asks a workload of two pods ten times a second, one writes five objects a
+second into the API. Each pod counts its answers, so an answer that nobody gave would be seen.
+
+- **API**, **workload**: the longest time in seconds in which a client got no acknowledgement, or no answer.
+- **Failed**: requests to the workload that got no answer. **Refused**: writes that the API did not acknowledge, and the
+  client did not repeat. **Lost**: acknowledged writes that were not there.
+
+"""
+KUBERNETES_COLUMNS = [
+    "",
+    "what happens",
+    "API",
+    "workload",
+    "well",
+    "answered",
+    "failed",
+    "acknowledged",
+    "refused",
+    "lost",
+    "load",
+    "measured",
+]
 
 
 #: The cells of the rows of a page, by how many there are and the first of them.
@@ -169,6 +198,12 @@ def files_cells(outcome: dict) -> list[str]:
     return [*times, *counts, f"{outcome['oldest_wrong_seconds']:.1f}", *measured(outcome)]
 
 
+def kubernetes_cells(outcome: dict) -> list[str]:
+    times = [f"{outcome['seconds_api']:.1f}", f"{outcome['seconds_http']:.1f}", f"{outcome['well_seconds']:.0f}"]
+    counts = (outcome[name] for name in ("answered", "failed", "acknowledged", "refused", "missing"))
+    return [*times, *map(str, counts), *measured(outcome)]
+
+
 def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
@@ -196,33 +231,57 @@ def named(faults: dict, operations: dict, further: dict[str, str]) -> tuple[dict
     return {name: fault.expected for name, fault in faults.items()}, {**starred, **further}
 
 
-def render(
-    found: list[dict],
-    of_kafka: list[dict] = (),
-    of_rabbitmq: list[dict] = (),
-    of_redis: list[dict] = (),
-    of_files: list[dict] = (),
-    page: str = "",
-) -> str:
-    """The page from all results, of which the last one of each name counts, and from the page as it was."""
+def in_one(product: ModuleType) -> dict[str, str]:
+    """The same of a product's module, in one table."""
+    faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
+    return {**faults, **operations}
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product's part of the page.
+
+    :ivar head: what stands before its table.
+    :ivar items: name of each row to what happens.
+    :ivar cells: gives the cells of a row from an outcome.
+    :ivar results: the file with its outcomes.
+    """
+
+    head: str
+    columns: list[str]
+    items: dict[str, str]
+    cells: Callable[[dict], list[str]]
+    results: Path
+
+
+PRODUCTS = {
+    "kafka": Product(KAFKA, KAFKA_COLUMNS, in_one(kafka), kafka_cells, kafka.RESULTS),
+    "rabbitmq": Product(RABBITMQ, RABBITMQ_COLUMNS, in_one(rabbitmq), rabbitmq_cells, rabbitmq.RESULTS),
+    "redis": Product(REDIS, REDIS_COLUMNS, {**redis.FAULTS, **redis.OPERATIONS}, redis_cells, redis.RESULTS),
+    "files": Product(FILES, FILES_COLUMNS, files.FAULTS, files_cells, files.RESULTS),
+    "kubernetes": Product(KUBERNETES, KUBERNETES_COLUMNS, in_one(kubernetes), kubernetes_cells, kubernetes.RESULTS),
+}
+
+
+def render(found: list[dict], page: str = "", **of_products: list[dict]) -> str:
+    """The page from all results, of which the last one of each name counts, and from the page as it was.
+
+    :arg found: outcomes of the database's faults and operations; those of other products by their names in PRODUCTS.
+    """
     old = rows(page)
     faults, operations = named(FAULTS, OPERATIONS, FURTHER)
     parts = [HEAD, "\n## Faults\n\n", table(COLUMNS, faults, found, database_cells, old)]
     parts += ["\n## Operations\n\n", table(COLUMNS, operations, found, database_cells, old), FOOT]
-    for product, head, columns, own, cells in (
-        (kafka, KAFKA, KAFKA_COLUMNS, of_kafka, kafka_cells),
-        (rabbitmq, RABBITMQ, RABBITMQ_COLUMNS, of_rabbitmq, rabbitmq_cells),
-    ):
-        faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
-        parts += [head, table(columns, {**faults, **operations}, own, cells, old)]
-    parts += [REDIS, table(REDIS_COLUMNS, {**redis.FAULTS, **redis.OPERATIONS}, of_redis, redis_cells, old)]
-    parts += [FILES, table(FILES_COLUMNS, files.FAULTS, of_files, files_cells, old)]
+    for name, product in PRODUCTS.items():
+        outcomes = of_products.get(name, [])
+        parts += [product.head, table(product.columns, product.items, outcomes, product.cells, old)]
     return "".join(parts)
 
 
 def main() -> int:
-    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS, redis.RESULTS, files.RESULTS)]
-    PAGE.write_text(render(*found, page=PAGE.read_text() if PAGE.exists() else ""))
+    of_products = {name: results.load(product.results) for name, product in PRODUCTS.items()}
+    page = PAGE.read_text() if PAGE.exists() else ""
+    PAGE.write_text(render(results.load(RESULTS), page, **of_products))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 

@@ -10,8 +10,10 @@ import threading
 import time
 
 import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci
 
 from lab import builds
+from lab.builds import images
 from lab.services import mirror
 
 ENTRY = {
@@ -19,7 +21,7 @@ ENTRY = {
     "version": "1.0",
     "file": "tool.tar.gz",
     "sha256": "",
-    "build": {"kind": "go", "directory": "tool", "package": "example.com/tool", "flags": "", "entry": "tool_1.0/tool"},
+    "build": {"kind": "go", "directory": "tool", "flags": "-s", "entries": {"tool_1.0/tool": "example.com/tool"}},
 }
 
 
@@ -27,7 +29,7 @@ ENTRY = {
 def built(monkeypatch):
     calls = []
 
-    def command(_directory, package, _flags, target):
+    def command(_directory, package, _flags, target, _tags=""):
         calls.append(package)
         target.write_bytes(b"a binary")
 
@@ -43,7 +45,7 @@ def test_an_archive_is_the_same_whenever_it_is_made(tmp_path, built):
         (member,) = archive.getmembers()
         assert (member.name, member.mode) == ("tool_1.0/tool", 0o755)
         assert archive.extractfile(member).read() == b"a binary"
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["tool.tar.gz"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["tool.tar.gz", "tool.tar.gz.sha256"]
 
 
 def test_the_mirror_builds_at_the_first_request_and_checks(tmp_path, built):
@@ -80,7 +82,7 @@ def test_a_build_that_fails_says_so(tmp_path, monkeypatch):
 def test_a_client_is_told_to_wait_while_something_is_built(tmp_path, monkeypatch):
     released = threading.Event()
 
-    def slow(_directory, _package, _flags, target):
+    def slow(_directory, _package, _flags, target, _tags):
         assert released.wait(60)
         target.write_bytes(b"a binary")
 
@@ -124,14 +126,49 @@ def test_a_build_holds_up_no_package(tmp_path, monkeypatch):
 
 
 def go_builds():
-    return [entry for entry in builds.buildable(mirror.ARTIFACT_LIST) if entry["build"]["kind"] == "go"]
+    entries = mirror.read_artifacts().values()
+    return [entry for entry in entries if entry.get("build", {}).get("kind") in ("go", "image")]
 
 
 def test_every_go_build_names_its_modules_and_its_toolchain():
     for entry in go_builds():
         directory = builds.HERE / entry["build"]["directory"]
-        assert (directory / "go.sum").is_file()
+        assert (directory / "go.sum").is_file() or "require" not in (directory / "go.mod").read_text()
+        assert entry["build"].get("flags") or (directory / "flags").read_text().strip()
         assert re.fullmatch(r"go1\.\d+\.\d+", builds.toolchain(directory))
+
+
+def test_what_is_in_a_set_is_built_by_its_name_only():
+    every = builds.buildable(mirror.ARTIFACT_LIST, [])
+    assert every
+    assert not [entry for entry in every if "set" in entry]
+    chosen = builds.buildable(mirror.ARTIFACT_LIST, ["kubernetes-1.37"])
+    assert {"kubeadm", "containerd", "images"} <= {entry["name"] for entry in chosen}
+
+
+def test_an_image_is_the_same_whenever_it_is_made_and_names_itself(tmp_path, built):
+    build = {"kind": "image", "directory": "tool", "flags": "-s", "reference": "registry.example.com/tool:1.0"}
+    entry = {"build": {**build, "entries": {"/usr/local/bin/tool": "example.com/tool"}}}
+    for name in ("one", "two"):
+        builds.build(entry, tmp_path / name / "tool.tar")
+    assert (tmp_path / "one" / "tool.tar").read_bytes() == (tmp_path / "two" / "tool.tar").read_bytes()
+    digest = images.digest(tmp_path / "one" / "tool.tar")
+    oci.check_archive(tmp_path / "one" / "tool.tar", "registry.example.com/tool:1.0", digest, "amd64")
+    with tarfile.open(tmp_path / "one" / "tool.tar") as archive:
+        layer = next(
+            archive.extractfile(member) for member in archive if member.name.startswith("blobs") and member.size > 1024
+        )
+        with tarfile.open(fileobj=layer) as files:
+            assert files.extractfile("usr/local/bin/tool").read() == b"a binary"
+
+
+def test_a_build_without_a_known_digest_is_served_as_it_was_made(tmp_path, built):
+    known = {("tool", "1.0", "tool.tar.gz"): {key: value for key, value in ENTRY.items() if key != "sha256"}}
+    target = mirror.artifact_target(["artifacts", "tool", "1.0", "tool.tar.gz"], tmp_path / "cache", known)
+    file = mirror.Cache(tmp_path / "locks").get(target)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(mirror.MirrorError, match=r"tool\.tar\.gz\.sha256 says"):
+        mirror.Cache(tmp_path / "locks").get(target)
 
 
 def test_a_build_takes_exactly_the_toolchain_of_its_module(tmp_path, monkeypatch):
@@ -152,3 +189,19 @@ def test_a_module_without_a_toolchain_is_refused(tmp_path):
     (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26\n")
     with pytest.raises(builds.BuildError, match=r"go\.mod names no toolchain"):
         builds.toolchain(tmp_path)
+
+
+def test_what_a_build_in_c_needs_is_said_before_it_begins(tmp_path, monkeypatch):
+    absent = subprocess.CompletedProcess([], 1)
+    with pytest.raises(builds.BuildError, match="apt-get install --yes pkg-config libseccomp-dev libc6-dev"):
+        builds.check_c("runc", {"gcc": "/usr/bin/gcc"}.get, lambda *_arguments, **_options: absent)
+    with pytest.raises(builds.BuildError, match="apt-get install --yes libseccomp-dev libc6-dev"):
+        builds.check_c("runc", lambda name: f"/usr/bin/{name}", lambda *_arguments, **_options: absent)
+    begun = []
+    monkeypatch.setattr(builds, "check_c", begun.append)
+    monkeypatch.setattr(builds.shutil, "which", lambda *_arguments, **_options: "/usr/bin/go")
+    monkeypatch.setattr(builds.subprocess, "run", lambda line, **_options: subprocess.CompletedProcess(line, 0))
+    (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26.8\n")
+    builds.go_command(tmp_path, "runc", "", tmp_path / "tool", "seccomp")
+    builds.go_command(tmp_path, "kubeadm", "", tmp_path / "tool")
+    assert begun == ["runc"]

@@ -175,9 +175,20 @@ def test_a_grown_instance_type_changes_the_memory_only(tmp_path, monkeypatch):
 
 
 def test_nspawn_options_hold_no_space(tmp_path):
-    options = hosts.nspawn_options(Lab("lab"), "i-0123456789abcdef0", Path("/var/lib/ec2-lab/lab/instances/i-0/root"))
+    host = hosts.Host("i-0123456789abcdef0", "10.20.1.5", base="/base", containers=True)
+    options = hosts.nspawn_options(Lab("lab"), host, Path("/var/lib/ec2-lab/lab/instances/i-0/root"))
     assert not [option for option in options if " " in option]
     assert "--network-namespace-path=/run/netns/lab-i-0123456789abcdef0" in options
+
+
+def test_only_hosts_with_containers_have_more_rights():
+    options = {}
+    for containers in (True, False):
+        host = hosts.Host("i-1", "10.20.1.5", base="/base", containers=containers)
+        options[containers] = set(hosts.nspawn_options(Lab("lab"), host, Path("/root")))
+    assert options[False] - options[True] == {"--capability=CAP_NET_ADMIN"}
+    assert "--capability=all" in options[True]
+    assert f"--bind={Lab('lab').instance('i-1')}/containerd:/var/lib/containerd" in options[True]
 
 
 # Control groups

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
 MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
-MODULES += ("redis_faults", "redis_ledger", "files_ledger")
+MODULES += ("redis_faults", "redis_ledger", "files_ledger", "kubernetes_faults", "kubernetes_ledger")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,7 @@ def test_the_newest_result_counts(page):
 def test_what_was_not_run_says_so(page):
     text = page.render([])
     products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
-    products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
-    products += ((page.redis.FAULTS, page.redis.OPERATIONS, page.files.FAULTS),)
+    products += tuple((product.items,) for product in page.PRODUCTS.values())
     assert text.count("| not run |") == sum(len(items) for product in products for items in product)
 
 
@@ -67,7 +66,7 @@ def test_kafka_and_rabbitmq_have_their_own_tables(page):
         "confirmed": 700,
         **common,
     }
-    text = page.render([], [kafka], [rabbitmq])
+    text = page.render([], kafka=[kafka], rabbitmq=[rabbitmq])
     assert (
         "| leader killed | replicas in sync lead | 1.2 | 2 | 25 | 5000 | 0 | 0 | 3 | 2.5 | 2026-11-28, abc1234 |"
         in text
@@ -81,22 +80,41 @@ def test_redis_has_its_own_table(page):
     times = {"seconds_haproxy": 5.61, "seconds_sentinel": 6.1, "well_seconds": 20.4, "lost_seconds": 0.31}
     counts = {"acknowledged": 1000, "acknowledged_by_wait": 1700, "missing": 7, "missing_after_wait": 0, "load": 3.0}
     redis = {"fault": "primary killed", **times, **counts, "at": "2026-11-29T11:00:00+00:00", "commit": "abc1234"}
-    text = page.render([], of_redis=[redis])
+    text = page.render([], redis=[redis])
     assert "| 5.6 | 6.1 | 20 | 2700 | 0 | 7 (0.3) | 3.0 | 2026-11-29, abc1234 |" in text
 
 
 def test_file_storage_has_its_own_table(page):
     counts = {"acknowledged": 1712, "wrong": 76, "oldest_wrong_seconds": 3.31, "load": 40.0, "commit": "abc1234"}
     times = {"seconds": 238.4, "well_seconds": 240.2, "at": "2026-11-29T07:00:00+00:00"}
-    text = page.render([], of_files=[{"fault": "primary's host lost", **times, **counts}])
+    text = page.render([], files=[{"fault": "primary's host lost", **times, **counts}])
     assert "| 238.4 | 240 | 1712 | 76 | 3.3 | 40.0 | 2026-11-29, abc1234 |" in text
+
+
+def test_kubernetes_tells_the_api_from_the_workload(page):
+    found = {
+        "fault": "API server killed",
+        "seconds_api": 1.26,
+        "seconds_http": 0.31,
+        "well_seconds": 31.2,
+        "answered": 900,
+        "failed": 0,
+        "acknowledged": 400,
+        "refused": 2,
+        "missing": 0,
+        "load": 2.5,
+        "at": "2026-11-29T11:00:00+00:00",
+        "commit": "abc1234",
+    }
+    assert "| 1.3 | 0.3 | 31 | 900 | 0 | 400 | 2 | 0 | 2.5 | 2026-11-29, abc1234 |" in page.render(
+        [], kubernetes=[found]
+    )
 
 
 def test_every_line_of_a_table_has_all_columns(page):
     text = page.render([outcome("switchover", 2)])
-    parts = re.split("## (?:Kafka|RabbitMQ|Redis|File storage)\n", text)
-    all_columns = (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS)
-    all_columns += (page.REDIS_COLUMNS, page.FILES_COLUMNS)
+    parts = re.split("## (?:Kafka|RabbitMQ|Redis|File storage|Kubernetes)\\n", text)
+    all_columns = (page.COLUMNS, *(product.columns for product in page.PRODUCTS.values()))
     for part, columns in zip(parts, all_columns, strict=True):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(columns) + 1}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.selfhosted.ec2.plugins.filter.haproxy import haproxy_kubernetes
 from ansible_collections.selfhosted.ec2.plugins.filter.platform import slots
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -228,3 +229,57 @@ def test_haproxy_finds_it_valid(render, tmp_path, given):
     expected = ("could not resolve address", "Can't open global server state file")
     warnings = [line for line in checked.stderr.splitlines() if "[WARNING]" in line]
     assert [line for line in warnings if not any(text in line for text in expected)] == []
+
+
+KUBERNETES = [
+    {"name": "control", "components": ["kubernetes", "kubernetes_control_plane"], "count": 3},
+    {"name": "workers", "components": ["kubernetes"], "count": 2},
+    TIERS[1],
+]
+PUBLISHED = [
+    {"name": "web", "host": "web.lab.internal", "node_port": 30080, "check": "/healthz"},
+    {"name": "api", "host": "api.example", "path": "/v1", "node_port": 30081, "health_port": 30082},
+]
+
+
+def kubernetes(render, published=()):
+    settings = {"port": 6443, "server_port": 6443, "services_port": 8443, "published": list(published)}
+    secrets = {"kubernetes/ca/certificate": "the cluster's"}
+    services = haproxy_kubernetes(settings, ["workers-1", "workers-2"], "lab.internal")
+    return render(platform_tiers=KUBERNETES, platform_secrets=secrets, haproxy_services=services)
+
+
+def test_the_api_of_kubernetes_is_served_by_who_is_ready_and_verified_by_the_clusters_authority(render):
+    lines = section(kubernetes(render), "backend kubernetes")
+    assert "    http-check send meth GET uri /readyz" in lines
+    servers = [line for line in lines if line.startswith("    server ")]
+    assert [line.split()[1:3] for line in servers] == [
+        [f"control-{n}", f"control-{n}.lab.internal:6443"] for n in (1, 2, 3)
+    ]
+    assert all("/authorities/kubernetes.crt verifyhost kubernetes.lab.internal" in line for line in servers)
+    assert all(" check-ssl check-sni kubernetes.lab.internal" in line and " ssl " not in line for line in servers)
+
+
+def test_published_services_of_kubernetes_follow_the_workers(render):
+    text = kubernetes(render, PUBLISHED)
+    front = section(text, "frontend kubernetes-services")
+    web = "{ req.hdr(host),field(1,:),lower -m str web.lab.internal }"
+    api = "{ req.hdr(host),field(1,:),lower -m str api.example } { path_beg /v1 }"
+    assert f"    http-request return status 404 unless {web} or {api}" in front
+    assert front.index(f"    use_backend kubernetes-web if {web}") < front.index(
+        "    default_backend kubernetes-services"
+    )
+    for name, port, check in (("web", 30080, "/healthz"), ("api", 30081, "/healthz")):
+        lines = section(text, f"backend kubernetes-{name}")
+        assert f"    http-check send meth GET uri {check}" in lines
+        servers = [line for line in lines if line.startswith("    server ")]
+        assert [line.split()[1:3] for line in servers] == [
+            [f"workers-{n}", f"workers-{n}.lab.internal:{port}"] for n in (1, 2)
+        ]
+    assert " port 30082 " in "\n".join(section(text, "backend kubernetes-api"))
+
+
+def test_without_workers_or_published_services_nothing_of_them_is_served(render):
+    assert "    http-request return status 404" in section(kubernetes(render), "frontend kubernetes-services")
+    settings = {"port": 6443, "server_port": 6443, "services_port": 8443, "published": PUBLISHED}
+    assert [service["name"] for service in haproxy_kubernetes(settings, [], "lab.internal")] == ["kubernetes"]

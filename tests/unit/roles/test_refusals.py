@@ -7,7 +7,7 @@ import pytest
 from tests.unit.roles import playing
 
 SLOTS = ["database-1", "database-2", "database-3"]
-ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq", "file_storage")
+ROLES = ("etcd", "postgresql", "redis", "kafka", "rabbitmq", "file_storage", "containerd")
 LEAVING = ("etcd", "postgresql", "kafka", "rabbitmq")
 MEMBERS = tuple(f"{role}_members" for role in ROLES)
 GOOD = {
@@ -33,6 +33,8 @@ GOOD = {
     "platform_zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
     "file_storage_members": SLOTS,
     "file_storage_sha256": "0" * 64,
+    "containerd_group": "containerd",
+    "containerd_kubernetes_version": "1.36",
     "ec2_memory_mib": 2048,
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "database",
@@ -286,6 +288,49 @@ BAD = {
         {"file_storage_copy_interval": 200},
         "file_storage_copy_bound is 300, but a pass begins every 200 s",
     ),
+    "containerd-1": (
+        "containerd",
+        {"containerd_version": "1.7.28"},
+        "containerd_version is 1.7.28, but Kubernetes 1.36 needs containerd 2",
+    ),
+    "containerd-unknown-sum": (
+        "containerd",
+        {"containerd_version": "2.3.99"},
+        "no sha256 of containerd 2.3.99 for amd64",
+    ),
+    "kubernetes-unknown": (
+        "containerd",
+        {"containerd_kubernetes_version": "1.30", "containerd_version": "2.3.4", "containerd_runc_version": "1.4.3"},
+        "Kubernetes 1.30 is not in the manifest of releases",
+    ),
+    "image-unknown": (
+        "containerd",
+        {"containerd_images": ["a.example.com/b:1"]},
+        "no digest of image a.example.com/b:1",
+    ),
+    "pause-without-registry": ("containerd", {"containerd_pause_image": "pause:3.10"}, "'pause:3.10' needs a registry"),
+    "registry-with-scheme": (
+        "containerd",
+        {"containerd_registries": [{"host": "https://ghcr.io", "mirrors": [{"url": "https://m.example.com"}]}]},
+        "has the host 'https://ghcr.io'; give the registry's name as images have it",
+    ),
+    "mirror-without-scheme": (
+        "containerd",
+        {"containerd_registries": [{"host": "ghcr.io", "mirrors": [{"url": "m.example.com"}]}]},
+        "has the mirror 'm.example.com'",
+    ),
+    "registry-twice": (
+        "containerd",
+        {"containerd_registries": [{"host": "ghcr.io", "mirrors": []}, {"host": "ghcr.io", "mirrors": []}]},
+        "names a registry twice (ghcr.io, ghcr.io)",
+    ),
+    "containerd-own-option": (
+        "containerd",
+        {"containerd_config": {"root": "/data"}},
+        "containerd_config sets version or root",
+    ),
+    "template-path": ("containerd", {"containerd_cni_template": "cni.tmpl"}, "is 'cni.tmpl'; give an absolute path"),
+    "containerd-name": ("containerd", {"containerd_verison": "2.3.4"}, "did you mean containerd_version?"),
     "no-snapshot-left": ("file_storage", {"file_storage_snapshots": {"keep": 0}}, "would remove the last snapshot"),
 }
 

@@ -52,6 +52,7 @@ def option(path, where, **more):
         "strip": 1,
         "links": {},
         "mode": "0755",
+        "file": None,
     }
     return dict(values, **more)
 
@@ -248,3 +249,43 @@ def test_marker_is_readable_json(tmp_path, archive):
     artifact = install([option(archive, tmp_path / "opt")])[0]
     marker = json.loads(Path(artifact.directory, module.MARKER).read_text())
     assert marker["sha256"] == artifact.sha256
+
+
+def test_a_bundle_is_filled_verified_and_installed_from(tmp_path):
+    archive = make_tar(tmp_path / "tool.tar.gz", [("tool-1/bin/tool", b"new", 0o755)])
+    binary = tmp_path / "kubelet"
+    binary.write_bytes(b"a binary")
+    options = [
+        option(archive, tmp_path / "opt", unpack_to=None),
+        option(binary, tmp_path / "opt", name="kubelet", file="kubelet-linux-amd64", strip=0),
+    ]
+    artifacts = [module.make_artifact(item) for item in options]
+    bundle = module.Bundle(str(tmp_path / "bundle"), artifacts)
+    with pytest.raises(module.FileError, match=r"tool 1\.2\.3 is not there; kubelet 1\.2\.3 is not there"):
+        bundle.verify()
+    bundle.fill(bundle.lacking(), None, 5)
+    bundle.verify()
+    assert (tmp_path / "bundle/kubelet/1.2.3/kubelet-linux-amd64").read_bytes() == b"a binary"
+    (artifact,) = install([options[1]], mirror=str(tmp_path / "bundle"))
+    assert (tmp_path / "opt/kubelet-1.2.3/kubelet-linux-amd64").read_bytes() == b"a binary"
+    assert artifact.directory == str(tmp_path / "opt/kubelet-1.2.3")
+
+
+def test_a_flipped_byte_in_a_bundle_is_found_named_and_installs_nothing(tmp_path):
+    options = []
+    for name in ("kubeadm", "kubelet"):
+        (tmp_path / name).write_bytes(name.encode())
+        options.append(option(tmp_path / name, tmp_path / "opt", name=name, strip=0))
+    artifacts = [module.make_artifact(item) for item in options]
+    bundle = module.Bundle(str(tmp_path / "bundle"), artifacts)
+    bundle.fill(bundle.lacking(), None, 5)
+    held = tmp_path / "bundle/kubelet/1.2.3/kubelet"
+    held.write_bytes(b"kubelfu")
+    with pytest.raises(module.FileError, match=r"bundle .* cannot be used: kubelet 1\.2\.3 has SHA-256"):
+        bundle.verify()
+    with pytest.raises(module.FileError, match=r"The artifact kubelet 1\.2\.3 was not installed"):
+        install(options, mirror=str(tmp_path / "bundle"))
+    assert not list((tmp_path / "opt").glob("kube*"))
+    assert [artifact.name for artifact, _found in bundle.lacking()] == ["kubelet"]
+    bundle.fill(bundle.lacking(), None, 5)
+    bundle.verify()

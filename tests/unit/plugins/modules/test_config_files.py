@@ -193,6 +193,16 @@ def test_purge_removes_what_is_not_listed(run, tmp_path):
     assert run(**given)["changed"] is False
 
 
+def test_purge_looks_into_every_directory_that_fits(run, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hosts.toml").write_text("x")
+    purge = [{"directory": str(tmp_path / "*"), "patterns": ["hosts.toml"]}]
+    assert run(files=[entry(tmp_path / "a" / "hosts.toml")], purge=purge)["removed_files"] == [
+        str(tmp_path / "b" / "hosts.toml")
+    ]
+
+
 def test_secret_and_binary_content_stay_out_of_the_diff(run, tmp_path):
     (tmp_path / "binary").write_bytes(b"\x00\xff\x00")
     result = run(files=[entry(tmp_path / "key", "hunter2\n", secret=True), entry(tmp_path / "binary", "hello\n")])

@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows from the state of a Kubernetes cluster, and the small texts that its files need."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+try:
+    from cryptography.hazmat.primitives import serialization
+
+    HAS_CRYPTOGRAPHY = True
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.selfhosted.ec2.plugins.plugin_utils import member_start
+
+#: Names that EC2 gives instances, by address or by id (EC2 User Guide, "Amazon EC2 instance hostname types").
+_EC2_NAME = re.compile(r"(ip-\d{1,3}(-\d{1,3}){3}|i-[0-9a-f]{8,17})\.([a-z0-9-]+\.compute\.internal|ec2\.internal)\Z")
+_PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
+
+
+def kubernetes_start(views, slot, node, control_planes, domain):
+    """Return how a host starts, as dict C(state) and C(error).
+
+    C(keep): it is a node. C(adopt): it is one whose join was cut off at its very end. C(reset): its join was cut off
+    before. C(init): it begins the cluster. C(join): it joins.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
+    :arg node: name of the host's node.
+    :arg control_planes: slots of all control planes, running or not.
+    """
+    view = views[slot]
+    error = member_start.foreign_volume("Kubernetes", slot, domain, view.get("identity"))
+    if error:
+        return {"state": "refused", "error": error}
+    if view["joined"] and view["finished"]:
+        return {"state": "keep", "error": ""}
+    ready = sorted({name for other in views.values() for name in other["ready"]})
+    if view["joined"]:
+        own = view["nodes"].get(node, {})
+        whole = own.get("ready") and (slot not in control_planes or slot in ready)
+        return {"state": "adopt" if whole else "reset", "error": ""}
+    if view["manifests"]:
+        return {"state": "reset", "error": ""}
+    if slot in control_planes and view["holds_etcd"]:
+        return {
+            "state": "refused",
+            "error": f"The etcd volume of {slot} holds a member's data, but the host has joined no cluster; attach the"
+            " volume of this instance, or take the old member out of etcd and empty the volume.",
+        }
+    if ready:
+        return {"state": "join", "error": ""}
+    return _first(views, slot, control_planes)
+
+
+def _first(views, slot, control_planes):
+    """Return how a host starts while no API server answers."""
+    full = sorted(name for name, view in views.items() if view["joined"] or view["holds_etcd"])
+    error = member_start.no_first_start("No API server answers", full, control_planes, views)
+    if error:
+        return {"state": "refused", "error": error}
+    first = next(name for name in control_planes if name in views)
+    return {"state": "init" if slot == first else "join", "error": ""}
+
+
+def kubernetes_args(arguments):
+    """Return arguments as kubeadm has them, a list of C(name) and C(value), both texts; null takes one away."""
+    return [
+        {"name": name, "value": str(value).lower() if isinstance(value, bool) else str(value)}
+        for name, value in sorted(arguments.items())
+        if value is not None
+    ]
+
+
+def kubernetes_programs(files):
+    """Return files of a release as the module artifacts takes them, each linked by its name from /usr/local/bin."""
+    return [
+        {**item, "unpack_to": "/opt/kubernetes", "links": {"/usr/local/bin/" + item["name"]: item["file"]}}
+        for item in files
+    ]
+
+
+def kubernetes_public_key(key):
+    """Return the public key of a private one, both PEM."""
+    if not HAS_CRYPTOGRAPHY:
+        raise AnsibleFilterError("kubernetes_public_key needs the Python package cryptography on the controller.")
+    public = serialization.load_pem_private_key(str(key).encode(), None).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return public.public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def kubernetes_overlap(networks):
+    """Return which two networks overlap or which one is none, as the end of a sentence; an empty text when all is well.
+
+    :arg networks: dict of name to CIDR.
+    """
+    parsed = {}
+    for name, cidr in networks.items():
+        try:
+            parsed[name] = ipaddress.IPv4Network(str(cidr))
+        except ValueError:
+            return f"{name} is {cidr!r}, it must be a network such as 10.244.0.0/16"
+    names = list(parsed)
+    for index, name in enumerate(names):
+        for other in names[index + 1 :]:
+            if parsed[name].overlaps(parsed[other]):
+                return f"{name} {parsed[name]} overlaps {other} {parsed[other]}; each needs addresses of its own"
+    return ""
+
+
+def kubernetes_node_limit(network, mask=24):
+    """Return how many nodes a network of pods has room for."""
+    return 2 ** (mask - ipaddress.IPv4Network(str(network)).prefixlen)
+
+
+def kubernetes_ec2_name(name):
+    """Tell whether a node's name is one that EC2 gave its instance."""
+    return bool(_EC2_NAME.match(str(name)))
+
+
+def kubernetes_provider_id(value):
+    """Tell whether a text is a provider id of EC2."""
+    return bool(_PROVIDER.match(str(value)))
+
+
+def kubernetes_skew(views, wanted):
+    """Return why the cluster may not be brought to a version, as a sentence, or an empty text.
+
+    One minor at a time, never back, and no kubelet newer than an API server or more than three minors behind it
+    (Kubernetes' version skew policy).
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there.
+    :arg wanted: version, without v.
+    """
+    match = _VERSION.match(str(wanted))
+    if not match:
+        return f"kubernetes_version is {wanted!r}, it must be a version such as 1.37.2."
+    target = tuple(map(int, match.groups()))
+    servers, kubelets = _versions(views)
+    for name, version in sorted({**servers, **kubelets}.items()):
+        if version > target:
+            return (
+                f"kubernetes_version is {wanted}, but {name} has {_text(version)} already; Kubernetes never goes back."
+            )
+    for name, version in sorted(servers.items()):
+        if version[:2] not in (target[:2], (target[0], target[1] - 1)):
+            return (
+                f"kubernetes_version is {wanted}, but the API server of {name} has {_text(version)}; go through"
+                f" {version[0]}.{version[1] + 1} first, one minor at a time."
+            )
+    for name, version in sorted(kubelets.items()):
+        oldest = min(servers.values(), default=target)
+        if version[:2] > oldest[:2]:
+            return f"The kubelet of {name} has {_text(version)}, newer than an API server ({_text(oldest)})."
+        if target[1] - version[1] > 3:
+            return (
+                f"The kubelet of {name} has {_text(version)}, more than three minors behind {wanted}; upgrade it first."
+            )
+    return ""
+
+
+def _text(version):
+    return ".".join(map(str, version))
+
+
+def _parsed(version):
+    match = _VERSION.match(version.partition("+")[0].partition("-")[0])
+    return tuple(map(int, match.groups())) if match else None
+
+
+def _versions(views):
+    """Return (API servers, kubelets): dict of slot or node to version."""
+    servers, kubelets = {}, {}
+    for view in views.values():
+        servers.update(
+            {slot: _parsed(member["version"]) for slot, member in view["members"].items() if member["ready"]}
+        )
+        kubelets.update({name: _parsed(node["version"]) for name, node in view["nodes"].items()})
+    return ({name: version for name, version in found.items() if version} for found in (servers, kubelets))
+
+
+class FilterModule:
+    """Filters for the role kubernetes."""
+
+    def filters(self):
+        return {
+            "kubernetes_args": kubernetes_args,
+            "kubernetes_ec2_name": kubernetes_ec2_name,
+            "kubernetes_node_limit": kubernetes_node_limit,
+            "kubernetes_overlap": kubernetes_overlap,
+            "kubernetes_programs": kubernetes_programs,
+            "kubernetes_provider_id": kubernetes_provider_id,
+            "kubernetes_public_key": kubernetes_public_key,
+            "kubernetes_skew": kubernetes_skew,
+            "kubernetes_start": kubernetes_start,
+        }

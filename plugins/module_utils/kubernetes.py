@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Kubernetes cluster as its API servers and this host's files tell it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
+
+PORT = 6443
+BASE = "/etc/kubernetes"
+#: What this host may show an API server, the one that may do most first. A kubelet may read its own node.
+ADMIN = BASE + "/admin.conf"
+KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+_EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
+STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+SLOT_LABEL = "selfhosted.ec2/slot"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+#: Taints of a node that its cloud has not taken up, and of one that the network of the pods does not reach.
+UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
+UNROUTED = "node.kubernetes.io/network-unavailable"
+
+
+class KubernetesError(Exception):
+    """An API server refused; the text goes into a sentence.
+
+    :arg status: the answer's status, 0 when there was none.
+    """
+
+    def __init__(self, text, status=0):
+        super().__init__(text)
+        self.status = status
+
+
+def embedded(text):
+    """Return the certificate and the key that a kubeconfig file of kubeadm holds, as one PEM text, or an empty one."""
+    found = _EMBEDDED.findall(text)
+    return "\n".join(base64.b64decode(part).decode() for part in found) if len(found) == 2 else ""
+
+
+def credentials(root="/"):
+    """Return the certificate and the key that this host has, as one PEM text, or an empty one."""
+    for path, read in ((ADMIN, embedded), (KUBELET, str)):
+        place = os.path.join(root, path.lstrip("/"))
+        if os.path.exists(place):
+            with open(place) as stream:
+                return read(stream.read())
+    return ""
+
+
+def show(context, pem):
+    """Let a context show a certificate. Python reads it from a file alone; this one is in memory, and nobody else's."""
+    number = os.memfd_create("certificate")
+    try:
+        os.write(number, pem.encode())
+        context.load_cert_chain(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)
+
+
+class Client:
+    """One API server.
+
+    :arg address: name or address to connect to.
+    :arg server_name: name that its certificate must hold.
+    :arg ca: certificate of the cluster's authority, PEM.
+    :arg pem: certificate to show, and its key.
+    """
+
+    def __init__(self, address, server_name, ca, pem="", timeout=5):
+        self.address, self._server_name, self._timeout = address, server_name, timeout
+        self._context = ssl.create_default_context(cadata=ca)
+        if pem:
+            show(self._context, pem)
+
+    def _connect(self):
+        link = socket.create_connection((self.address, PORT), self._timeout)
+        connection = http.client.HTTPSConnection(self._server_name, PORT, timeout=self._timeout)
+        connection.sock = self._context.wrap_socket(link, server_hostname=self._server_name)
+        return connection
+
+    def request(self, method, path, body=None, content_type="application/json"):
+        """Return (status, text) of one request.
+
+        :raises OSError: nobody answers, or with a certificate that is not the cluster's.
+        """
+        connection = self._connect()
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(
+                method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"}
+            )
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise OSError(f"{self.address} gave no whole answer ({error!r})") from error
+        finally:
+            connection.close()
+
+    def call(self, method, path, body=None, content_type="application/json", missing_ok=False):
+        """Return the answer's object, None for one that does not exist with I(missing_ok).
+
+        :raises OSError: nobody answers.
+        :raises KubernetesError: the API server refuses.
+        """
+        status, text = self.request(method, path, body, content_type)
+        if status == 404 and missing_ok:
+            return None
+        try:
+            found = json.loads(text) if text else {}
+        except ValueError:
+            found = {"message": text[:200]}
+        if status >= 300:
+            raise KubernetesError(f"{method} {path.partition('?')[0]}: {found.get('message') or status}", status)
+        return found
+
+
+def client(params, slot=None, timeout=5):
+    """Return a C(Client) of one member, with the best this host may show."""
+    address = params["members"][slot or params["slot"]]
+    return Client(address, params["endpoint"], params["ca"], credentials(), timeout)
+
+
+def member_options():
+    """Return the options of the doc fragment C(kubernetes)."""
+    return {
+        "slot": {"type": "str", "required": True},
+        "members": {"type": "dict", "required": True},
+        "endpoint": {"type": "str", "required": True},
+        "ca": {"type": "str", "required": True},
+    }
+
+
+def ready_client(params, timeout=10):
+    """Return a C(Client) of a ready API server, this host's own if it is.
+
+    :raises KubernetesError: none is ready.
+    """
+    order = sorted(params["members"], key=lambda slot: slot != params["slot"])
+    views = cluster_client.ask_all(order, lambda slot: member_view(client(params, slot)))
+    for slot in order:
+        if views[slot]["ready"]:
+            return client(params, slot, timeout)
+    reasons = "; ".join(f"{slot}: {views[slot]['error']}" for slot in order)
+    raise KubernetesError(f"no API server is ready ({reasons})")
+
+
+def member_view(api):
+    """Return what one API server says of itself: C(ready), C(version), C(error)."""
+    try:
+        status, text = api.request("GET", "/readyz")
+        if status != 200:
+            return {"ready": False, "version": "", "error": f"/readyz answers {status}: {text[:200]}"}
+        return {"ready": True, "version": api.call("GET", "/version")["gitVersion"].lstrip("v"), "error": ""}
+    except (OSError, KubernetesError) as error:
+        return {"ready": False, "version": "", "error": str(error)}
+
+
+def condition(item, kind):
+    """Return (whether a condition is true, its message) of an object."""
+    for entry in (item.get("status") or {}).get("conditions") or []:
+        if entry["type"] == kind:
+            return entry["status"] == "True", entry.get("message") or entry.get("reason") or ""
+    return False, f"it has not told {kind} yet"
+
+
+def node_view(node):
+    """Return what matters of a node."""
+    labels = node["metadata"].get("labels") or {}
+    ready, reason = condition(node, "Ready")
+    spec, info = node.get("spec") or {}, (node.get("status") or {}).get("nodeInfo") or {}
+    return {
+        "name": node["metadata"]["name"],
+        "slot": labels.get(SLOT_LABEL, ""),
+        "ready": ready,
+        "reason": "" if ready else reason,
+        "schedulable": not spec.get("unschedulable", False),
+        "control_plane": "node-role.kubernetes.io/control-plane" in labels,
+        "version": info.get("kubeletVersion", "").lstrip("v"),
+        "zone": labels.get(ZONE_LABEL, ""),
+        "provider_id": spec.get("providerID", ""),
+        "pod_network": spec.get("podCIDR", ""),
+        "taints": sorted(taint["key"] for taint in spec.get("taints") or []),
+    }
+
+
+def read_nodes(api, name):
+    """Return the nodes that this host may read: dict of name to C(node_view); a worker may read its own alone.
+
+    :raises OSError, KubernetesError: as C(Client.call).
+    """
+    try:
+        items = api.call("GET", "/api/v1/nodes")["items"]
+    except KubernetesError as error:
+        if error.status != 403:
+            raise
+        own = api.call("GET", f"/api/v1/nodes/{name}", missing_ok=True)
+        items = [own] if own else []
+    return {item["metadata"]["name"]: node_view(item) for item in items}
+
+
+def newest(paths):
+    """Return the latest time of change among files, 0 when none exists."""
+    return max((os.stat(path).st_mtime for path in paths if os.path.exists(path)), default=0)
+
+
+def read_disk(etcd_directory, config_files=(), root="/"):
+    """Return what this host's files say, as the module kubernetes_cluster_info returns it.
+
+    :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
+
+    :raises OSError, ValueError: the identity file cannot be read.
+    """
+
+    def place(path):
+        return os.path.join(root, path.lstrip("/"))
+
+    manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
+    machine = os.uname().machine
+    return {
+        "architecture": ARCHITECTURES.get(machine, machine),
+        "joined": os.path.exists(place(BASE + "/kubelet.conf")),
+        "finished": os.path.exists(place(BASE + "/platform/joined")),
+        "manifests": manifests,
+        "stale": [
+            name
+            for name in manifests
+            if newest([place(f"{BASE}/manifests/{name}.yaml")]) < newest(place(path) for path in config_files)
+        ],
+        "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
+        "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
+    }
+
+
+def missing(found, name, require, slot=""):
+    """Return what is not yet as I(require) says, as a sentence, or an empty text.
+
+    :arg found: what the module kubernetes_cluster_info returns.
+    :arg name: this host's node.
+    """
+    if require == "nothing":
+        return ""
+    unready = {member: view["error"] for member, view in found["members"].items() if not view["ready"]}
+    if require == "redundant":
+        return cluster_client.unwell("Kubernetes", unready, slot, "redundant")
+    if slot in unready and require != "known":
+        return f"The API server of {slot} is not ready ({unready[slot]})."
+    if not found["ready"]:
+        reasons = "; ".join(f"{member}: {reason}" for member, reason in unready.items())
+        return f"No API server is ready ({reasons})."
+    if require == "known":
+        return _unknown(found)
+    node = found["nodes"].get(name)
+    if node is None:
+        return f"Kubernetes has no node {name}{': ' + found['error'] if found['error'] else ''}."
+    if not node["ready"]:
+        return f"The node {name} is not ready ({node['reason']})."
+    return ""
+
+
+def _unknown(found):
+    """Return which ready node the cloud controller manager does not know yet, as a sentence, or an empty text."""
+    if found["error"]:
+        return f"The nodes cannot be read: {found['error']}."
+    for name, node in sorted(found["nodes"].items()):
+        if not node["ready"]:
+            continue
+        if UNINITIALIZED in node["taints"] or not node["zone"]:
+            return f"The cloud controller manager has not taken the node {name} up yet; its log says why."
+        if UNROUTED in node["taints"]:
+            return f"The pods of the node {name} have no route yet; the cloud controller manager's log says why."
+    return ""

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects of Kubernetes: their addresses, how two are compared, and when a workload is available. Pure."""
+
+from __future__ import annotations
+
+import copy
+
+MANAGER = "selfhosted.ec2"
+PART_LABEL = "selfhosted.ec2/part"
+WORKLOADS = ("Deployment", "DaemonSet")
+#: Kinds that are looked through for what is no longer described, besides those described.
+PRUNED = (
+    ("apiregistration.k8s.io/v1", "APIService"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("batch/v1", "CronJob"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("scheduling.k8s.io/v1", "PriorityClass"),
+    ("v1", "ConfigMap"),
+    ("v1", "LimitRange"),
+    ("v1", "Namespace"),
+    ("v1", "ResourceQuota"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+)
+#: What the API server writes by itself, so that two objects are compared without it.
+OWN_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+
+
+def group_path(api_version):
+    """Return the address of an API group, such as C(/apis/apps/v1)."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def object_path(item, resource):
+    """Return the address of an object.
+
+    :arg resource: dict C(name), C(namespaced) of its kind.
+    """
+    metadata = item["metadata"]
+    scope = f"/namespaces/{metadata.get('namespace', 'default')}" if resource["namespaced"] else ""
+    return f"{group_path(item['apiVersion'])}{scope}/{resource['name']}/{metadata['name']}"
+
+
+def title(item):
+    """Return an object's kind and name in words, such as C(Deployment kube-system/coredns)."""
+    namespace = item["metadata"].get("namespace")
+    return f"{item['kind']} {namespace + '/' if namespace else ''}{item['metadata']['name']}"
+
+
+def labelled(item, part):
+    """Return a copy of an object with the label of its part."""
+    copied = copy.deepcopy(item)
+    copied["metadata"].setdefault("labels", {})[PART_LABEL] = part
+    return copied
+
+
+def essence(item):
+    """Return what makes an object, without what the API server keeps about it."""
+    kept = {key: value for key, value in item.items() if key not in ("status", "metadata")}
+    kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in OWN_METADATA}
+    return kept
+
+
+def unavailable(item):
+    """Return why a Deployment or DaemonSet is not available in its newest form, or an empty text."""
+    if item is None:
+        return "it does not exist"
+    status = item.get("status") or {}
+    if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
+        return "its change has not been seen yet"
+    if item["kind"] == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+    else:
+        wanted = item["spec"].get("replicas", 1)
+        updated, ready = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    if updated < wanted or ready < wanted:
+        return f"{ready} of {wanted} pods are available, {updated} are of the newest form"
+    return ""

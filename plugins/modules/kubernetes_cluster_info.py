@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_cluster_info
+short_description: Read, or wait for, the state of a Kubernetes cluster and of this host's part of it
+version_added: 0.1.0
+author: The selfhosted.ec2 authors (@selfhosted)
+description:
+  - Asks every API server whether it is ready, and one that is for the nodes, in one execution and without kubectl.
+  - An API server that does not answer is no failure; it is reported as not ready.
+  - Reads how far this host has joined, and the identity file of its etcd volume.
+extends_documentation_fragment:
+  - selfhosted.ec2.kubernetes
+  - selfhosted.ec2.cluster_client.wait
+  - selfhosted.ec2.attributes.info
+  - selfhosted.ec2.attributes.linux
+options:
+  name:
+    description: Name of this host's node.
+    type: str
+    required: true
+  etcd_directory:
+    description: Where a control plane's etcd has its volume.
+    type: path
+    default: /var/lib/etcd
+  config_files:
+    description: Files that a control plane's parts are made from.
+    type: list
+    elements: path
+    default: []
+  require:
+    description:
+      - What must be so before the module returns.
+      - "V(healthy): this host's node is ready, and its API server, if it has one."
+      - "V(redundant): the API servers of all other control planes are ready, so this one may be stopped."
+      - "V(known): the cloud has taken up every node that is ready, and its pods have a route."
+    type: str
+    choices: [nothing, healthy, redundant, known]
+    default: nothing
+"""
+
+EXAMPLES = r"""
+- name: Wait until this node is ready
+  selfhosted.ec2.kubernetes_cluster_info:
+    name: ip-10-20-0-5.eu-west-1.compute.internal
+    slot: control-1
+    members: {control-1: control-1.trading.internal, control-2: control-2.trading.internal}
+    endpoint: kubernetes.trading.internal
+    ca: "{{ platform_secrets['kubernetes/ca/certificate'] }}"
+    require: healthy
+    wait: 60
+"""
+
+RETURN = r"""
+members:
+  description: Each control plane with C(ready), C(version) and C(error).
+  returned: always
+  type: dict
+ready:
+  description: Control planes whose API server is ready.
+  returned: always
+  type: list
+  elements: str
+nodes:
+  description: >-
+    The nodes that this host may read (a worker its own alone), by name, with C(slot), C(ready), C(reason),
+    C(schedulable), C(control_plane), C(version), C(zone), C(provider_id), C(pod_network) and C(taints).
+  returned: always
+  type: dict
+error:
+  description: Why no nodes could be read, empty when they were.
+  returned: always
+  type: str
+architecture:
+  description: The host's architecture, as releases name it.
+  returned: always
+  type: str
+  sample: amd64
+joined:
+  description: This host's kubelet has joined a cluster.
+  returned: always
+  type: bool
+finished:
+  description: Its join has come to its end.
+  returned: always
+  type: bool
+manifests:
+  description: The parts of a control plane that this host runs.
+  returned: always
+  type: list
+  elements: str
+stale:
+  description: Those that are older than one of O(config_files).
+  returned: always
+  type: list
+  elements: str
+holds_etcd:
+  description: The etcd volume of this host holds a member's data.
+  returned: always
+  type: bool
+identity:
+  description: Content of the volume's identity file, null when there is none.
+  returned: always
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes
+
+
+def read(params):
+    """Return the module's answer for its parameters.
+
+    :raises OSError, ValueError: a local file cannot be read.
+    """
+    found = dict(kubernetes.read_disk(params["etcd_directory"], params["config_files"]), nodes={}, error="")
+    members = params["members"]
+    views = cluster_client.ask_all(members, lambda slot: kubernetes.member_view(kubernetes.client(params, slot)))
+    ready = sorted((slot for slot in members if views[slot]["ready"]), key=lambda slot: slot != params["slot"])
+    if ready and kubernetes.credentials():
+        try:
+            found["nodes"] = kubernetes.read_nodes(kubernetes.client(params, ready[0]), params["name"])
+        except (OSError, kubernetes.KubernetesError) as error:
+            found["error"] = str(error)
+    return dict(found, members=views, ready=sorted(ready))
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **kubernetes.member_options(),
+            "name": {"type": "str", "required": True},
+            "etcd_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "config_files": {"type": "list", "elements": "path", "default": []},
+            **cluster_client.gate_options("healthy", "redundant", "known"),
+        },
+        supports_check_mode=True,
+    )
+
+    def missing(found, name, require):
+        return kubernetes.missing(found, name, require, module.params["slot"])
+
+    try:
+        found, sentence = cluster_client.gate(module, read, missing)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"Kubernetes cannot be read from this host: {error}.")
+    cluster_client.leave(module, found, sentence)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubernetes_objects
+short_description: Bring objects of a Kubernetes cluster to what is described
+version_added: 0.1.0
+author: The selfhosted.ec2 authors (@selfhosted)
+description:
+  - Applies a list of objects on the server's side, all in one execution and without kubectl. What each would become is
+    asked of the API server first; only what would differ is applied.
+  - What a field manager of another name owns is taken over only where the description has it.
+  - Objects with the label of O(part) that are not described are deleted, if they are of a kind that O(objects) has or
+    one of Kubernetes' usual kinds.
+  - Runs on a control plane, and speaks to a ready API server.
+extends_documentation_fragment:
+  - selfhosted.ec2.kubernetes
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
+attributes:
+  diff_mode:
+    description: Names the objects that are made, changed or deleted.
+    support: full
+options:
+  objects:
+    description: The objects, as a manifest has them, in the order in which they are applied.
+    type: list
+    elements: dict
+    required: true
+  part:
+    description: Value of the label C(selfhosted.ec2/part) that all of them get.
+    type: str
+    required: true
+  wait:
+    description: Seconds to wait until the described Deployments and DaemonSets have all their pods and are available.
+    type: int
+    default: 0
+"""
+
+EXAMPLES = r"""
+- name: Make a namespace
+  selfhosted.ec2.kubernetes_objects:
+    part: teams
+    objects:
+      - {apiVersion: v1, kind: Namespace, metadata: {name: trading}}
+    slot: control-1
+    members: {control-1: control-1.trading.internal}
+    endpoint: kubernetes.trading.internal
+    ca: "{{ platform_secrets['kubernetes/ca/certificate'] }}"
+"""
+
+RETURN = r"""
+steps:
+  description: What was, or in check mode would be, done, such as C(create Deployment kube-system/metrics-server).
+  returned: always
+  type: list
+  elements: str
+"""
+
+import time
+from urllib.parse import quote
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_objects
+
+APPLY = "application/apply-patch+yaml"
+
+
+class Applier:
+    """Compares and applies objects at one API server."""
+
+    def __init__(self, api, part, check_mode):
+        self._api, self._part, self._check_mode = api, part, check_mode
+        self._resources = {}
+        self.steps = []
+
+    def resource(self, api_version, kind):
+        """Return the resource of a kind, dict C(name), C(namespaced), or None."""
+        if api_version not in self._resources:
+            found = self._api.call("GET", kubernetes_objects.group_path(api_version), missing_ok=True) or {}
+            self._resources[api_version] = {
+                item["kind"]: item for item in found.get("resources", []) if "/" not in item["name"]
+            }
+        return self._resources[api_version].get(kind)
+
+    def path(self, item):
+        """Return the address of an object.
+
+        :raises KubernetesError: the cluster does not know its kind.
+        """
+        resource = self.resource(item["apiVersion"], item["kind"])
+        if resource is None:
+            raise kubernetes.KubernetesError(f"the cluster knows no {item['kind']} of {item['apiVersion']}")
+        return kubernetes_objects.object_path(item, resource)
+
+    def apply(self, item):
+        """Apply one object where it would differ."""
+        wanted = kubernetes_objects.labelled(item, self._part)
+        name = kubernetes_objects.title(item)
+        try:
+            path = self.path(item)
+        except kubernetes.KubernetesError:
+            # Its kind may come from an object of the same list, which check mode does not make.
+            if not self._check_mode:
+                raise
+            self.steps.append(f"create {name}")
+            return
+        query = f"{path}?fieldManager={quote(kubernetes_objects.MANAGER)}&force=true"
+        current = self._api.call("GET", path, missing_ok=True)
+        if current is not None:
+            planned = self._api.call("PATCH", query + "&dryRun=All", wanted, APPLY)
+            if kubernetes_objects.essence(planned) == kubernetes_objects.essence(current):
+                return
+        self.steps.append(f"{'create' if current is None else 'change'} {name}")
+        if not self._check_mode:
+            self._api.call("PATCH", query, wanted, APPLY)
+
+    def prune(self, items):
+        """Delete what carries the label of this part and is not described."""
+        described = {kubernetes_objects.title(item) for item in items}
+        selector = quote(f"{kubernetes_objects.PART_LABEL}={self._part}")
+        kinds = {*kubernetes_objects.PRUNED, *((item["apiVersion"], item["kind"]) for item in items)}
+        for api_version, kind in sorted(kinds):
+            resource = self.resource(api_version, kind)
+            if resource is None:
+                continue
+            base = f"{kubernetes_objects.group_path(api_version)}/{resource['name']}"
+            for found in self._api.call("GET", f"{base}?labelSelector={selector}")["items"]:
+                found.update(apiVersion=api_version, kind=kind)
+                if kubernetes_objects.title(found) not in described:
+                    self.steps.append(f"delete {kubernetes_objects.title(found)}")
+                    if not self._check_mode:
+                        path = kubernetes_objects.object_path(found, resource)
+                        self._api.call("DELETE", path, missing_ok=True)
+
+    def waiting(self, items):
+        """Return what is not available yet, as a sentence, or an empty text."""
+        for item in items:
+            if item["kind"] in kubernetes_objects.WORKLOADS:
+                current = self._api.call("GET", self.path(item), missing_ok=True)
+                reason = kubernetes_objects.unavailable(current)
+                if reason:
+                    return f"{kubernetes_objects.title(item)} is not available ({reason})."
+        return ""
+
+
+def run(module):
+    """Compare, apply, wait; return the module's result.
+
+    :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
+    """
+    params = module.params
+    applier = Applier(kubernetes.ready_client(params, timeout=30), params["part"], module.check_mode)
+    for item in params["objects"]:
+        applier.apply(item)
+    applier.prune(params["objects"])
+    if not module.check_mode:
+        end = time.monotonic() + params["wait"]
+        sentence = applier.waiting(params["objects"])
+        while sentence and time.monotonic() < end:
+            time.sleep(1)
+            sentence = applier.waiting(params["objects"])
+        if sentence and params["wait"]:
+            raise kubernetes.KubernetesError(sentence.rstrip("."))
+    diff = {"before": "", "after": "".join(f"{step}\n" for step in applier.steps)}
+    return {"changed": bool(applier.steps), "steps": applier.steps, "diff": diff}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            **kubernetes.member_options(),
+            "objects": {"type": "list", "elements": "dict", "required": True},
+            "part": {"type": "str", "required": True},
+            "wait": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**run(module))
+    except (OSError, kubernetes.KubernetesError) as error:
+        module.fail_json(msg=f"The objects of {module.params['part']} are not as described: {error}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,386 @@
+"""How a host of Kubernetes starts, when the cluster counts as well, and what its objects mean."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import datetime
+import json
+
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_objects
+from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_objects as applying
+from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_token
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+CONTROL = ["control-1", "control-2", "control-3"]
+DOMAIN = "trading.internal"
+NAMES = {slot: f"ip-10-20-0-{index}.eu-west-1.compute.internal" for index, slot in enumerate([*CONTROL, "workers-1"])}
+EMPTY = {
+    "joined": False,
+    "finished": False,
+    "manifests": [],
+    "holds_etcd": False,
+    "identity": None,
+    "ready": [],
+    "members": {},
+    "nodes": {},
+    "error": "",
+}
+READY = {"ready": True, "version": "1.37.2", "error": ""}
+AWAY = {"ready": False, "version": "", "error": "no answer"}
+
+
+def node(slot, **more):
+    found = {"ready": True, "reason": "", "zone": "eu-west-1a", "taints": [], "version": "1.37.2", "slot": slot}
+    return {**found, **more}
+
+
+def fresh():
+    return {slot: copy.deepcopy(EMPTY) for slot in NAMES}
+
+
+def running():
+    """A cluster of which all are members."""
+    views = fresh()
+    for slot, view in views.items():
+        view.update(joined=True, finished=True, ready=list(CONTROL), members=dict.fromkeys(CONTROL, READY))
+        view["nodes"] = {name: node(other) for other, name in NAMES.items()}
+        if slot in CONTROL:
+            view.update(holds_etcd=True, manifests=list(kubernetes.STATIC_PODS))
+            view["identity"] = {"member": slot, "domain": DOMAIN}
+    return views
+
+
+def start(views, slot):
+    return filters.kubernetes_start(views, slot, NAMES[slot], CONTROL, DOMAIN)
+
+
+def test_the_first_control_plane_of_all_begins_and_the_others_join():
+    states = {slot: start(fresh(), slot)["state"] for slot in NAMES}
+    assert states == {"control-1": "init", "control-2": "join", "control-3": "join", "workers-1": "join"}
+
+
+def test_nobody_begins_while_a_control_plane_is_missing():
+    views = fresh()
+    del views["control-3"]
+    assert "control-3 took no part in this run" in start(views, "control-1")["error"]
+
+
+def test_nobody_begins_while_one_holds_a_clusters_data():
+    views = fresh()
+    views["control-2"]["holds_etcd"] = True
+    assert "control-2 hold a cluster's data" in start(views, "control-1")["error"]
+
+
+def test_members_stay_as_they_are():
+    assert {start(running(), slot)["state"] for slot in NAMES} == {"keep"}
+
+
+@pytest.mark.parametrize("slot", CONTROL)
+def test_an_empty_control_plane_joins_whichever_it_is(slot):
+    views = running()
+    views[slot] = {**copy.deepcopy(EMPTY), "ready": [other for other in CONTROL if other != slot]}
+    assert start(views, slot)["state"] == "join"
+
+
+def test_a_new_worker_joins_without_the_others_in_the_play():
+    views = {"workers-1": {**copy.deepcopy(EMPTY), "ready": ["control-2"]}}
+    assert start(views, "workers-1")["state"] == "join"
+
+
+def test_a_join_that_was_cut_off_is_undone_or_taken_for_whole():
+    views = running()
+    views["control-2"]["finished"] = False
+    assert start(views, "control-2")["state"] == "adopt"
+    for view in views.values():
+        view["ready"] = ["control-1", "control-3"]
+    assert start(views, "control-2")["state"] == "reset"
+    views["workers-1"].update(finished=False, nodes={})
+    assert start(views, "workers-1")["state"] == "reset"
+
+
+def test_manifests_without_a_node_are_undone():
+    views = running()
+    views["control-3"] = {**copy.deepcopy(EMPTY), "ready": ["control-1"], "manifests": ["etcd"], "holds_etcd": True}
+    assert start(views, "control-3")["state"] == "reset"
+
+
+def test_a_foreign_volume_is_refused():
+    views = running()
+    views["control-1"]["identity"] = {"member": "control-2", "domain": DOMAIN}
+    assert "belongs to Kubernetes member control-2" in start(views, "control-1")["error"]
+
+
+def test_an_old_volume_under_a_new_instance_is_refused():
+    views = running()
+    views["control-1"] = {**copy.deepcopy(EMPTY), "ready": ["control-2"], "holds_etcd": True}
+    assert "holds a member's data, but the host has joined no cluster" in start(views, "control-1")["error"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "server", "kubelet", "said"),
+    [
+        ("1.37.2", "1.37.2", "1.37.2", ""),
+        ("1.37.2", "1.36.4", "1.36.4", ""),
+        ("1.38.0", "1.36.4", "1.36.4", "go through 1.37 first, one minor at a time"),
+        ("1.36.4", "1.37.2", "1.37.2", "Kubernetes never goes back"),
+        ("1.37.2", "1.36.4", "1.37.1", "newer than an API server (1.36.4)"),
+        ("1.37.2", "1.37.2", "1.33.9", "more than three minors behind 1.37.2"),
+        ("1.37", "1.37.2", "1.37.2", "it must be a version such as 1.37.2"),
+    ],
+)
+def test_versions_too_far_apart_are_refused(wanted, server, kubelet, said):
+    view = {"members": {"control-1": {**READY, "version": server}}, "nodes": {"n": node("workers-1", version=kubelet)}}
+    found = filters.kubernetes_skew({"control-1": view}, wanted)
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_networks_must_not_overlap():
+    good = {"pods": "10.244.0.0/16", "services": "172.20.0.0/16", "vpc": "10.20.0.0/16"}
+    assert filters.kubernetes_overlap(good) == ""
+    assert "pods 10.20.128.0/17 overlaps vpc" in filters.kubernetes_overlap({**good, "pods": "10.20.128.0/17"})
+    assert "services is '172.20.0.1/16', it must be" in filters.kubernetes_overlap(
+        {**good, "services": "172.20.0.1/16"}
+    )
+    assert filters.kubernetes_node_limit("10.244.0.0/16") == 256
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("ip-10-20-0-5.eu-west-1.compute.internal", True),
+        ("ip-10-20-0-5.ec2.internal", True),
+        ("i-0123456789abcdef0.eu-west-1.compute.internal", True),
+        ("workers-1", False),
+        ("workers-1.trading.internal", False),
+    ],
+)
+def test_only_names_of_ec2_are_names_of_nodes(name, good):
+    assert filters.kubernetes_ec2_name(name) is good
+
+
+def test_provider_ids():
+    assert filters.kubernetes_provider_id("aws:///eu-west-1a/i-0123456789abcdef0")
+    assert not filters.kubernetes_provider_id("aws:////i-0123456789abcdef0")
+
+
+def test_arguments_are_texts_and_null_takes_one_away():
+    found = filters.kubernetes_args({"b": True, "a": 5, "c": None})
+    assert found == [{"name": "a", "value": "5"}, {"name": "b", "value": "true"}]
+
+
+def test_the_public_key_is_that_of_the_private_one():
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    public = filters.kubernetes_public_key(key.private_bytes(*form).decode())
+    assert serialization.load_pem_public_key(public.encode()) == key.public_key()
+
+
+# The gate
+
+
+def cluster(**more):
+    found = {
+        "members": dict.fromkeys(CONTROL, READY),
+        "ready": list(CONTROL),
+        "nodes": {"n": node("control-1")},
+        "error": "",
+    }
+    return {**found, **more}
+
+
+@pytest.mark.parametrize(
+    ("require", "found", "said"),
+    [
+        ("healthy", cluster(), ""),
+        (
+            "healthy",
+            cluster(nodes={"n": node("control-1", ready=False, reason="no network")}),
+            "is not ready (no network)",
+        ),
+        ("healthy", cluster(nodes={}), "Kubernetes has no node n"),
+        (
+            "healthy",
+            cluster(members={**dict.fromkeys(CONTROL, READY), "control-1": AWAY}),
+            "of control-1 is not ready (no answer)",
+        ),
+        ("healthy", cluster(members=dict.fromkeys(CONTROL[1:], AWAY), ready=[]), "No API server is ready"),
+        ("redundant", cluster(members={**dict.fromkeys(CONTROL, READY), "control-1": AWAY}), ""),
+        (
+            "redundant",
+            cluster(members={**dict.fromkeys(CONTROL, READY), "control-2": AWAY}),
+            "so control-1 must not be stopped (control-2",
+        ),
+        ("known", cluster(), ""),
+        ("known", cluster(nodes={"n": node("control-1", zone="")}), "has not taken the node n up yet"),
+        (
+            "known",
+            cluster(nodes={"n": node("control-1", taints=[kubernetes.UNROUTED])}),
+            "The pods of the node n have no route",
+        ),
+        ("known", cluster(nodes={"n": node("control-1", ready=False, zone="")}), ""),
+        ("known", cluster(nodes={}, error="forbidden"), "The nodes cannot be read: forbidden"),
+    ],
+)
+def test_the_gate_says_what_is_missing(require, found, said):
+    sentence = kubernetes.missing(found, "n", require, "control-1")
+    assert said in sentence
+    assert bool(said) == bool(sentence)
+
+
+def test_what_the_disk_says(tmp_path):
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
+    (tmp_path / "var/lib/etcd/data/member").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/kubelet.conf").touch()
+    (tmp_path / "etc/kubernetes/manifests/etcd.yaml").touch()
+    (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
+    source = tmp_path / "source"
+    source.touch()
+    import os
+
+    os.utime(source, (2_000_000_000, 2_000_000_000))
+    found = kubernetes.read_disk("/var/lib/etcd", ["/source"], str(tmp_path))
+    assert found["joined"] and not found["finished"] and found["holds_etcd"]
+    assert (found["manifests"], found["stale"]) == (["etcd"], ["etcd"])
+    assert found["identity"] == {"member": "control-1"}
+    assert kubernetes.read_disk("/var/lib/etcd", ["/absent"], str(tmp_path))["stale"] == []
+
+
+# Tokens
+
+
+class Api:
+    """Answers as an API server, by method and address without its query."""
+
+    def __init__(self, answers):
+        self.answers, self.calls = answers, []
+
+    def call(self, method, path, body=None, content_type=None, missing_ok=False):
+        self.calls.append((method, path, body))
+        found = self.answers.get((method, path.partition("?")[0]), None if missing_ok else {})
+        return found(path, body) if callable(found) else copy.deepcopy(found)
+
+
+def test_a_token_ends_by_itself_and_is_for_new_nodes_alone():
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    token, secret = kubernetes_token.new_token("workers-1", 30, now)
+    data = secret["stringData"]
+    assert token == f"{data['token-id']}.{data['token-secret']}"
+    assert len(data["token-id"]) == 6 and len(data["token-secret"]) == 16
+    assert data["expiration"] == "2026-01-01T00:30:00Z"
+    assert data["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
+
+
+def described(node):
+    data = {"description": base64.b64encode(f"selfhosted.ec2: {node}".encode()).decode()}
+    return {"metadata": {"name": f"bootstrap-token-{node}"}, "data": data}
+
+
+@pytest.mark.parametrize(("state", "check_mode", "verbs"), [
+    ("present", False, ["GET", "DELETE", "POST"]),
+    ("absent", False, ["GET", "DELETE"]),
+    ("present", True, ["GET"]),
+])  # fmt: skip
+def test_tokens_of_the_same_host_go_and_others_stay(state, check_mode, verbs):
+    api = Api(
+        {("GET", kubernetes_token.SECRETS): {"items": [described("a"), described("b"), {"metadata": {"name": "c"}}]}}
+    )
+    found = kubernetes_token.run({"node": "a", "state": state, "minutes": 30}, api, check_mode)
+    assert [call[0] for call in api.calls] == verbs
+    assert found["deleted"] == 1 and found["changed"]
+    assert ("token" in found) == (state == "present" and not check_mode)
+    assert all("bootstrap-token-b" not in call[1] for call in api.calls)
+
+
+# Objects
+
+CONFIG_MAP = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "one", "namespace": "trading"},
+    "data": {"a": "1"},
+}
+RESOURCES = {"resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True}]}
+PATH = "/api/v1/namespaces/trading/configmaps/one"
+
+
+def stored(**data):
+    found = kubernetes_objects.labelled(CONFIG_MAP, "x")
+    found["metadata"].update(resourceVersion="7", managedFields=[], uid="u")
+    return {**found, "data": data or {"a": "1"}}
+
+
+def applied(current, check_mode=False, planned=None):
+    api = Api({("GET", "/api/v1"): RESOURCES, ("GET", PATH): current, ("PATCH", PATH): planned or stored()})
+    applier = applying.Applier(api, "x", check_mode)
+    applier.apply(CONFIG_MAP)
+    return applier.steps, [path for method, path, _body in api.calls if method == "PATCH"]
+
+
+def test_an_object_as_described_is_not_written():
+    steps, patches = applied(stored())
+    assert steps == [] and len(patches) == 1 and "dryRun=All" in patches[0]
+
+
+def test_an_object_that_differs_is_written():
+    steps, patches = applied(stored(a="2"))
+    assert steps == ["change ConfigMap trading/one"] and "dryRun" not in patches[-1] and len(patches) == 2
+
+
+def test_an_absent_object_is_made_and_in_check_mode_not():
+    steps, patches = applied(None)
+    assert steps == ["create ConfigMap trading/one"] and len(patches) == 1
+    steps, patches = applied(None, check_mode=True)
+    assert steps == ["create ConfigMap trading/one"] and patches == []
+
+
+def test_what_is_no_longer_described_is_deleted():
+    old = {**stored(), "metadata": {"name": "two", "namespace": "trading"}}
+    api = Api({("GET", "/api/v1"): RESOURCES, ("GET", "/api/v1/configmaps"): {"items": [stored(), old]}})
+    applier = applying.Applier(api, "x", False)
+    applier.prune([CONFIG_MAP])
+    assert applier.steps == ["delete ConfigMap trading/two"]
+    assert ("DELETE", "/api/v1/namespaces/trading/configmaps/two", None) in api.calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        ("Deployment", {"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 2}, ""),
+        ("Deployment", {"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2}, "has not been seen"),
+        ("Deployment", {"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 1}, "1 of 2 pods"),
+        (
+            "DaemonSet",
+            {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3},
+            "",
+        ),
+        (
+            "DaemonSet",
+            {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 1, "numberAvailable": 3},
+            "1 are of the newest",
+        ),
+    ],
+)
+def test_when_a_workload_is_available(kind, status, said):
+    item = {"kind": kind, "metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status}
+    found = kubernetes_objects.unavailable(item)
+    assert said in found and bool(said) == bool(found)
+
+
+def test_an_administrators_file_gives_certificate_and_key(tmp_path):
+    text = "users:\n- name: a\n  user:\n    client-certificate-data: Y2VydA==\n    client-key-data: a2V5\n"
+    assert kubernetes.embedded(text) == "cert\nkey"
+    assert kubernetes.embedded("users: []\n") == ""
+    assert kubernetes.credentials(tmp_path) == ""
+    kubelet = tmp_path / kubernetes.KUBELET.lstrip("/")
+    kubelet.parent.mkdir(parents=True)
+    kubelet.write_text("the kubelet's")
+    assert kubernetes.credentials(tmp_path) == "the kubelet's"
+    admin = tmp_path / kubernetes.ADMIN.lstrip("/")
+    admin.parent.mkdir(parents=True)
+    admin.write_text(text)
+    assert kubernetes.credentials(tmp_path) == "cert\nkey"

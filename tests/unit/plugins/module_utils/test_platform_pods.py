@@ -1,0 +1,105 @@
+"""Pods in a platform's description: their flows, the tags of their cloud controller, and what cannot be built."""
+
+from __future__ import annotations
+
+import copy
+
+from ansible_collections.selfhosted.ec2.plugins.module_utils import network_plan, platform, secrets_plan
+
+COMPONENTS = {
+    "kubernetes": {
+        "flows": [{"port": "1-65535", "from": ["self", "pods"], "purpose": "nodes and pods"}],
+        "tags": {"kubernetes.io/cluster/{platform}": "owned"},
+        "network_tags": {"kubernetes.io/cluster/{platform}": "owned"},
+        "one_route_table": True,
+    },
+    "kubernetes_control_plane": {"flows": [{"port": 6443, "from": ["haproxy", "kubernetes"]}], "quorum": True},
+    "haproxy": {"flows": []},
+}
+PLATFORM = {
+    "name": "trading",
+    "environment": "test",
+    "region": "eu-west-1",
+    "zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"],
+    "domain": "trading.internal",
+    "network": {"cidr": "10.20.0.0/16", "nat": "single", "pod_cidr": "10.244.0.0/16"},
+    "ssh_public_key": "ssh-ed25519 AAAA",
+    "image": {"id": "ami-1"},
+    "tiers": [
+        {
+            "name": "control",
+            "components": ["kubernetes", "kubernetes_control_plane"],
+            "count": 3,
+            "instance_type": "t3.medium",
+        },
+        {"name": "workers", "components": ["kubernetes"], "count": 1, "instance_type": "t3.medium"},
+        {"name": "edge", "components": ["haproxy"], "count": 2, "instance_type": "t3.micro"},
+    ],
+}
+
+
+def described(**network):
+    found = copy.deepcopy(PLATFORM)
+    found["network"].update(network)
+    return found
+
+
+def rules(group, direction):
+    groups = {item["name"]: item for item in platform.security_groups(PLATFORM, COMPONENTS)}
+    return {(rule["from_port"], rule["to_port"], rule["peer"]) for rule in groups[f"trading-{group}"][direction]}
+
+
+def test_a_good_description_has_no_fault():
+    assert platform.faults(PLATFORM, COMPONENTS) == []
+
+
+def test_nodes_let_pods_in_and_out():
+    for tier in ("control", "workers"):
+        assert (1, 65535, "10.244.0.0/16") in rules(tier, "ingress")
+        assert (1, 65535, "10.244.0.0/16") in rules(tier, "egress")
+    assert not [rule for rule in rules("edge", "egress") if rule[2] == "10.244.0.0/16"]
+
+
+def test_only_control_planes_serve_the_api():
+    assert (6443, 6443, "group:trading-edge") in rules("control", "ingress")
+    assert not [rule for rule in rules("workers", "ingress") if rule[0] == 6443]
+
+
+def test_instances_private_subnets_and_their_table_carry_the_clusters_tag():
+    tag = {"kubernetes.io/cluster/trading": "owned"}
+    tags = platform.tier_tags(PLATFORM, COMPONENTS)
+    assert tags == {"control": tag, "workers": tag, "edge": {}}
+    instances = platform.instances({**PLATFORM, "tier_tags": tags})
+    assert instances["workers-1"]["tags"]["kubernetes.io/cluster/trading"] == "owned"
+    assert "kubernetes.io/cluster/trading" not in instances["edge-1"]["tags"]
+    wanted = {**platform.network(PLATFORM, COMPONENTS), "region": "eu-west-1"}
+    steps, _ids = network_plan.plan(wanted, network_plan.Network())
+    tagged = {
+        step.text: [tag["Key"] for tag in step.arguments["TagSpecifications"][0]["Tags"]]
+        for step in steps
+        if step.operation in ("create_subnet", "create_route_table")
+    }
+    assert len(tagged) == 8
+    for text, keys in tagged.items():
+        assert ("kubernetes.io/cluster/trading" in keys) == ("-private" in text)
+
+
+def test_what_cannot_be_built_is_refused():
+    assert "overlaps platform_network.cidr" in " ".join(
+        platform.faults(described(pod_cidr="10.20.64.0/18"), COMPONENTS)
+    )
+    assert "it must be a network such as" in " ".join(platform.faults(described(pod_cidr="pods"), COMPONENTS))
+    assert "one route table" in " ".join(platform.faults(described(nat="per_zone"), COMPONENTS))
+    assert "platform_network.pod_cidr is not set" in " ".join(platform.faults(described(pod_cidr=None), COMPONENTS))
+
+
+def test_a_key_and_an_authority_with_a_name_of_its_own_are_made_once():
+    wanted = [{"name": "sa", "kind": "key"}, {"name": "ca", "kind": "ca", "common_name": "kubernetes"}]
+    plan = secrets_plan.plan(wanted, set())
+    assert [(step["name"], step["kind"]) for step in plan] == [
+        ("sa", "key"),
+        ("ca/key", "key"),
+        ("ca/certificate", "ca_certificate"),
+    ]
+    assert plan[2]["common_name"] == "kubernetes"
+    assert secrets_plan.plan(wanted, {"sa", "ca/key", "ca/certificate"}) == []

@@ -1,0 +1,181 @@
+"""The files that the roles of Kubernetes write, rendered from their variables as a host's run does."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.unit.roles import playing
+
+ROLES = playing.ROOT / "roles"
+RELEASE = {
+    "kubernetes": "1.37.2",
+    "etcd": "3.7.0-0",
+    "coredns": "v1.14.6",
+    "pause": "3.10.2",
+    "cloud-controller-manager": "v1.37.0",
+    "metrics-server": "v0.9.0",
+}
+VARIABLES = {
+    "platform_name": "trading",
+    "platform_domain": "trading.internal",
+    "platform_region": "eu-west-1",
+    "platform_network": {"cidr": "10.20.0.0/16", "pod_cidr": "10.244.0.0/16"},
+    "platform_tiers": [
+        {"name": "control", "components": ["kubernetes", "kubernetes_control_plane"], "count": 3},
+        {"name": "workers", "components": ["kubernetes"], "count": 1},
+    ],
+    "platform_secrets": {
+        "kubernetes/encryption_key": "k" * 32,
+        "kubernetes/ca/certificate": "the cluster's",
+        "ca/certificate": "the platform's",
+    },
+    "ec2_private_dns": "ip-10-20-0-4.eu-west-1.compute.internal",
+    "ec2_private_ip": "10.20.0.4",
+    "ec2_zone": "eu-west-1a",
+    "ec2_instance_id": "i-0123456789abcdef0",
+    "ec2_tier": "control",
+    "ansible_connection": "local",
+    "kubernetes_api_server_args": {"profiling": None, "event-ttl": "2h"},
+    "kubernetes_etcd_args": {"election-timeout": 5000},
+    "kubernetes_kubelet_config": {"maxPods": 50},
+}
+DOCUMENTS = {
+    "cluster": "__kubernetes_cluster_configuration",
+    "init": "__kubernetes_init_configuration",
+    "join": "__kubernetes_join_configuration",
+    "kubelet": "__kubernetes_kubelet_config",
+    "proxy": "__kubernetes_proxy_config",
+    "audit": "__kubernetes_audit_policy",
+    "encryption": "__kubernetes_encryption",
+    "admission": "__kubernetes_admission",
+    "images": "__kubernetes_control_plane_images",
+    "cloud": "__kubernetes_addons_cloud_objects",
+    "metrics": "__kubernetes_addons_metrics_objects",
+    "dns": "__kubernetes_addons_dns_objects",
+    "discovery": "__kubernetes_discovery",
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Every document of one control plane, read back."""
+    path = tmp_path_factory.mktemp("kubernetes")
+    files = [
+        {"ansible.builtin.include_vars": {"file": str(ROLES / role / part / "main.yml")}}
+        for role in ("kubernetes", "kubernetes_addons")
+        for part in ("defaults", "vars")
+    ]
+    own = {"ansible.builtin.set_fact": {"__kubernetes_release": RELEASE, "__kubernetes_addons_release": RELEASE}}
+    given = {
+        "ansible.builtin.set_fact": {name: VARIABLES[name] for name in VARIABLES if name.startswith("kubernetes_")}
+    }
+    save = {
+        "ansible.builtin.copy": {
+            "dest": f"{path}/{{{{ item.key }}}}.yaml",
+            "content": "{{ lookup('vars', item.value) | to_nice_yaml }}",
+        },
+        "loop": "{{ documents | dict2items }}",
+        "vars": {"documents": DOCUMENTS},
+    }
+    (path / "templates").symlink_to(ROLES / "kubernetes_addons" / "templates")
+    several = {
+        "ansible.builtin.template": {
+            "src": str(ROLES / "kubernetes/templates/documents.yaml.j2"),
+            "dest": f"{path}/several",
+        },
+        "vars": {"documents": [{"kind": "A", "apiVersion": "v1"}, {"kind": "B", "apiVersion": "v1"}]},
+    }
+    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save, several]}
+    code, text = playing.run(path, [play], {"all": {"hosts": {"control-1": VARIABLES}}})
+    assert code == 0, text
+    found = {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
+    return {**found, "several": (path / "several").read_text()}
+
+
+def arguments(component):
+    return {item["name"]: item["value"] for item in component["extraArgs"]}
+
+
+def test_the_cluster_is_known_by_its_name_from_the_first_start(written):
+    assert written["cluster"]["controlPlaneEndpoint"] == "kubernetes.trading.internal:6443"
+    assert written["cluster"]["networking"]["podSubnet"] == "10.244.0.0/16"
+    assert written["cluster"]["etcd"]["local"]["imageTag"] == "3.7.0-0"
+    assert arguments(written["cluster"]["etcd"]["local"]) == {"election-timeout": "5000"}
+
+
+def test_no_document_of_a_file_is_empty(written):
+    """A comment before the first one would be a document of its own, which kubeadm refuses."""
+    assert [yaml.safe_load(part)["kind"] for part in written["several"].split("---\n")] == ["A", "B"]
+
+
+def test_who_joins_finds_one_cluster_without_a_name_or_credentials(written):
+    found = written["discovery"]
+    (only,) = found["clusters"]
+    assert only["name"] == "" and only["cluster"]["server"] == "https://kubernetes.trading.internal:6443"
+    assert found["users"] == [] and found["contexts"] == []
+
+
+def test_the_api_servers_arguments_are_texts_and_the_users_have_their_say(written):
+    found = arguments(written["cluster"]["apiServer"])
+    assert all(isinstance(value, str) for value in found.values())
+    assert found["event-ttl"] == "2h" and "profiling" not in found
+    assert found["encryption-provider-config"].startswith("/etc/kubernetes/platform/")
+    mounted = [volume["mountPath"] for volume in written["cluster"]["apiServer"]["extraVolumes"]]
+    for name in (
+        "audit-policy-file",
+        "audit-log-path",
+        "admission-control-config-file",
+        "kubelet-certificate-authority",
+    ):
+        assert any(found[name].startswith(f"{path}/") for path in mounted), name
+
+
+def test_a_node_has_the_name_of_ec2_and_its_slot_as_a_label(written):
+    for name in ("init", "join"):
+        node = written[name]["nodeRegistration"]
+        assert node["name"] == "ip-10-20-0-4.eu-west-1.compute.internal"
+        labels = {item["name"]: item["value"] for item in node["kubeletExtraArgs"]}["node-labels"]
+        assert "selfhosted.ec2/slot=control-1" in labels.split(",")
+        assert {"name": "node-ip", "value": "10.20.0.4"} in node["kubeletExtraArgs"]
+    assert written["join"]["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "10.20.0.4"
+
+
+def test_secrets_are_encrypted_and_never_in_the_audit_log(written):
+    first = written["encryption"]["resources"][0]
+    assert first["resources"] == ["secrets"] and "secretbox" in first["providers"][0]
+    for rule in written["audit"]["rules"]:
+        listed = [name for group in rule.get("resources", []) for name in group.get("resources", [])]
+        assert "secrets" not in listed or rule["level"] == "Metadata"
+    whole = [rule["level"] for rule in written["audit"]["rules"]].index("RequestResponse")
+    secrets = next(n for n, rule in enumerate(written["audit"]["rules"]) if "secrets" in str(rule))
+    assert secrets < whole
+
+
+def test_kubelets_and_pods_have_safe_defaults(written):
+    assert written["kubelet"]["maxPods"] == 50 and written["kubelet"]["seccompDefault"] is True
+    assert written["kubelet"]["readOnlyPort"] == 0
+    assert written["proxy"]["mode"] == "nftables"
+    assert written["admission"]["plugins"][0]["configuration"]["defaults"]["enforce"] == "baseline"
+
+
+def test_the_addons_are_objects_with_the_releases_images(written):
+    cloud = {item["kind"]: item for item in written["cloud"]}
+    container = cloud["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"].endswith("cloud-controller-manager:v1.37.0")
+    assert "--cluster-cidr=10.244.0.0/16" in container["args"] and "--configure-cloud-routes=true" in container["args"]
+    metrics = {item["kind"]: item for item in written["metrics"]}
+    args = metrics["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--kubelet-certificate-authority=/etc/platform/ca.crt" in args and "--kubelet-use-node-status-port" in args
+    assert metrics["APIService"]["spec"]["caBundle"] and "insecureSkipTLSVerify" not in metrics["APIService"]["spec"]
+    for item in written["cloud"] + written["metrics"]:
+        assert item["apiVersion"] and item["metadata"]["name"]
+
+
+def test_dns_survives_the_loss_of_a_node(written):
+    objects = {item["kind"]: item for item in written["dns"]}
+    (spread,) = objects["Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname" and spread["whenUnsatisfiable"] == "DoNotSchedule"
+    # Else a node that is gone would keep the second pod from the one that is left.
+    assert spread["nodeTaintsPolicy"] == "Honor"
+    assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
