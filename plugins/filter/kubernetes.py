@@ -24,7 +24,7 @@ _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
 
 
-def kubernetes_start(views, slot, node, control_planes, domain):
+def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     """Return how a host starts, as dict C(state) and C(error).
 
     C(keep): it is a node. C(adopt): it is one whose join was cut off at its very end. C(reset): its join was cut off
@@ -33,6 +33,7 @@ def kubernetes_start(views, slot, node, control_planes, domain):
     :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
     :arg node: name of the host's node.
     :arg control_planes: slots of all control planes, running or not.
+    :arg replace: slot whose old member the cluster has forgotten, so that its data counts for nothing.
     """
     view = views[slot]
     error = member_start.foreign_volume("Kubernetes", slot, domain, view.get("identity"))
@@ -48,6 +49,8 @@ def kubernetes_start(views, slot, node, control_planes, domain):
     if view["manifests"]:
         return {"state": "reset", "error": ""}
     if slot in control_planes and view["holds_etcd"]:
+        if slot == replace and ready:
+            return {"state": "reset", "error": ""}
         return {
             "state": "refused",
             "error": f"The etcd volume of {slot} holds a member's data, but the host has joined no cluster; attach the"
@@ -66,6 +69,22 @@ def _first(views, slot, control_planes):
         return {"state": "refused", "error": error}
     first = next(name for name in control_planes if name in views)
     return {"state": "init" if slot == first else "join", "error": ""}
+
+
+def kubernetes_etcd_strangers(listed, known):
+    """Return the members of etcd that belong to none of the known control planes.
+
+    :arg listed: members, each with C(name) and C(peer_urls). One that never started has no name, but an address that
+        EC2's name of the instance tells as well.
+    :arg known: nodes of the control planes that stay.
+    """
+    addresses = {"-".join(name.partition(".")[0].split("-")[1:]).replace("-", ".") for name in known if name}
+
+    def is_known(member):
+        hosts = {url.partition("://")[2].rpartition(":")[0] for url in member["peer_urls"]}
+        return member["name"] in known if member["name"] else bool(hosts & addresses)
+
+    return [member for member in listed if not is_known(member)]
 
 
 def kubernetes_args(arguments):
@@ -190,6 +209,7 @@ class FilterModule:
     def filters(self):
         return {
             "kubernetes_args": kubernetes_args,
+            "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_overlap": kubernetes_overlap,

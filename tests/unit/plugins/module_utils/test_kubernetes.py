@@ -120,6 +120,13 @@ def test_an_old_volume_under_a_new_instance_is_refused():
     assert "holds a member's data, but the host has joined no cluster" in start(views, "control-1")["error"]
 
 
+def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
+    views = running()
+    views["control-1"] = {**copy.deepcopy(EMPTY), "ready": ["control-2"], "holds_etcd": True}
+    found = filters.kubernetes_start(views, "control-1", NAMES["control-1"], CONTROL, DOMAIN, "control-1")
+    assert found == {"state": "reset", "error": ""}
+
+
 @pytest.mark.parametrize(
     ("wanted", "server", "kubelet", "said"),
     [

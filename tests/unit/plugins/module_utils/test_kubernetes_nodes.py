@@ -1,0 +1,172 @@
+"""Which pods leave a node, what stands in their way, and what a drain does when it cannot come to its end."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_nodes
+from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_node
+
+
+def pod(name, kind="ReplicaSet", phase="Running", mirror=False, **metadata):
+    found = {
+        "metadata": {"name": name, "namespace": "trading", "labels": {"app": name.partition("-")[0]}, **metadata},
+        "status": {"phase": phase},
+    }
+    if kind:
+        found["metadata"]["ownerReferences"] = [{"kind": kind, "controller": True}]
+    if mirror:
+        found["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    return found
+
+
+def budget(app, allowed, healthy=2, **selector):
+    return {
+        "metadata": {"name": app, "namespace": "trading"},
+        "spec": {"selector": selector or {"matchLabels": {"app": app}}},
+        "status": {
+            "disruptionsAllowed": allowed,
+            "currentHealthy": healthy,
+            "desiredHealthy": healthy,
+            "expectedPods": healthy,
+        },
+    }
+
+
+def node(name="ip-10-20-0-9.ec2.internal", slot="workers-1", ready="True", cordoned=False, ours=False):
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {"selfhosted.ec2/slot": slot},
+            "annotations": {kubernetes_nodes.DRAINED: "true"} if ours else {},
+        },
+        "spec": {"unschedulable": True} if cordoned else {},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
+class Api:
+    """An API server with one node, whose pods end when they are evicted, if their budget allows it."""
+
+    def __init__(self, nodes, pods, held=()):
+        self.nodes, self.pods, self.held, self.calls = nodes, pods, held, []
+
+    def call(self, method, path, body=None, content_type=None, missing_ok=False):
+        self.calls.append((method, path.partition("?")[0], body))
+        if method == "GET":
+            return {"items": copy.deepcopy(self.nodes if path.endswith("/nodes") else self.pods)}
+        if method == "POST":
+            name = body["metadata"]["name"]
+            if name in self.held:
+                raise kubernetes.KubernetesError("Cannot evict pod as it would violate the budget", 429)
+            self.pods = [item for item in self.pods if item["metadata"]["name"] != name]
+        return {}
+
+    def patches(self):
+        return [body["spec"]["unschedulable"] for method, _path, body in self.calls if method == "PATCH"]
+
+
+def test_pods_of_the_node_itself_and_ended_ones_stay():
+    pods = [
+        pod("api-1"),
+        pod("proxy-1", "DaemonSet"),
+        pod("job-1", "Job", "Succeeded"),
+        pod("etcd-1", "Node", mirror=True),
+    ]
+    assert kubernetes_nodes.leaving(pods) == [pods[0]]
+
+
+@pytest.mark.parametrize(
+    ("selector", "takes"),
+    [
+        ({"matchLabels": {"app": "api"}}, True),
+        ({"matchLabels": {"app": "api", "tier": "x"}}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["api", "web"]}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["api"]}]}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, True),
+        ({}, True),
+        (None, False),
+    ],
+)
+def test_what_a_selector_takes(selector, takes):
+    assert kubernetes_nodes.selects(selector, {"app": "api"}) is takes
+
+
+def test_a_drain_is_hindered_by_budgets_that_let_nothing_go_and_by_bare_pods():
+    pods = {"a": [pod("api-1"), pod("lone", kind="")], "b": [pod("web-1")], "c": [pod("proxy-1", "DaemonSet")]}
+    found = kubernetes_nodes.obstacles([budget("api", 0), budget("web", 1), budget("proxy", 0)], pods, False)
+    assert list(found) == ["a"] and len(found["a"]) == 2
+    assert found["a"][0] == ("PodDisruptionBudget trading/api lets no pod go (2 of 2 are healthy, 2 must be)")
+    assert found["a"][1] == "nobody would start the pod trading/lone elsewhere"
+    assert kubernetes_nodes.obstacles([], pods, True) == {}
+
+
+def run(api, state, check_mode=False, **params):
+    given = {"node_slot": "workers-1", "keep": "", "state": state, "wait": 0, "allow_bare_pods": False}
+    return kubernetes_node.run({**given, **params}, api, check_mode)
+
+
+def test_a_node_is_cordoned_and_its_pods_leave(monkeypatch):
+    monkeypatch.setattr(kubernetes_nodes.time, "sleep", lambda _seconds: None)
+    api = Api([node()], [pod("api-1"), pod("proxy-1", "DaemonSet")])
+    found = run(api, "drained", wait=60)
+    assert found["changed"] and found["evicted"] == ["trading/api-1"]
+    assert api.patches() == [True]
+    assert not run(Api([node(cordoned=True, ours=True)], [pod("proxy-1", "DaemonSet")]), "drained")["changed"]
+
+
+def test_check_mode_only_says_what_would_leave():
+    api = Api([node()], [pod("api-1")])
+    assert run(api, "drained", check_mode=True)["evicted"] == ["trading/api-1"]
+    assert {method for method, _path, _body in api.calls} == {"GET"}
+
+
+def test_a_drain_that_a_budget_holds_up_gives_the_node_back_and_names_the_pod():
+    api = Api([node()], [pod("api-1")], held=["api-1"])
+    with pytest.raises(kubernetes.KubernetesError, match=r"are left after 0 s \(trading/api-1: Cannot evict"):
+        run(api, "drained")
+    assert api.patches() == [True, None]
+    api = Api([node(cordoned=True)], [pod("api-1")], held=["api-1"])
+    with pytest.raises(kubernetes.KubernetesError, match="are left"):
+        run(api, "drained")
+    assert api.patches() == []
+
+
+def test_a_bare_pod_refuses_the_drain_before_anything_is_touched():
+    api = Api([node()], [pod("lone", kind="")])
+    with pytest.raises(kubernetes.KubernetesError, match="nobody would start the pods trading/lone elsewhere"):
+        run(api, "drained")
+    assert api.patches() == []
+
+
+def test_nobody_waits_for_the_pods_of_a_dead_node():
+    api = Api([node(ready="Unknown")], [pod("api-1")], held=["api-1"])
+    assert run(api, "drained")["evicted"] == []
+    assert api.patches() == [True]
+
+
+def test_only_what_was_cordoned_here_is_given_back():
+    assert run(Api([node(cordoned=True, ours=True)], []), "schedulable")["changed"]
+    api = Api([node(cordoned=True)], [])
+    assert not run(api, "schedulable")["changed"] and api.patches() == []
+
+
+def test_the_node_of_a_dead_instance_goes_and_the_new_one_stays():
+    api = Api([node("old"), node("new"), node("other", slot="workers-2")], [])
+    assert run(api, "absent", keep="new")["nodes"] == ["old"]
+    assert [path for method, path, _body in api.calls if method == "DELETE"] == ["/api/v1/nodes/old"]
+    assert not run(Api([], []), "absent")["changed"]
+
+
+def test_members_of_etcd_without_a_control_plane():
+    known = ["ip-10-20-0-1.eu-west-1.compute.internal", "ip-10-20-0-2.eu-west-1.compute.internal", ""]
+    members = [
+        {"name": known[0], "peer_urls": ["https://10.20.0.1:2380"]},
+        {"name": "", "peer_urls": ["https://10.20.0.2:2380"]},
+        {"name": "", "peer_urls": ["https://10.20.0.7:2380"]},
+        {"name": "ip-10-20-0-3.eu-west-1.compute.internal", "peer_urls": ["https://10.20.0.3:2380"]},
+    ]
+    assert filters.kubernetes_etcd_strangers(members, known) == members[2:]
