@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 
@@ -16,10 +18,9 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_clie
 PORT = 6443
 BASE = "/etc/kubernetes"
 #: What this host may show an API server, the one that may do most first. A kubelet may read its own node.
-CREDENTIALS = (
-    (BASE + "/pki/apiserver-kubelet-client.crt", BASE + "/pki/apiserver-kubelet-client.key"),
-    ("/var/lib/kubelet/pki/kubelet-client-current.pem", None),
-)
+ADMIN = BASE + "/admin.conf"
+KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+_EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
@@ -40,9 +41,30 @@ class KubernetesError(Exception):
         self.status = status
 
 
-def credentials():
-    """Return (certificate, key) that this host has, or (None, None)."""
-    return next(((cert, key) for cert, key in CREDENTIALS if os.path.exists(cert)), (None, None))
+def embedded(text):
+    """Return the certificate and the key that a kubeconfig file of kubeadm holds, as one PEM text, or an empty one."""
+    found = _EMBEDDED.findall(text)
+    return "\n".join(base64.b64decode(part).decode() for part in found) if len(found) == 2 else ""
+
+
+def credentials(root="/"):
+    """Return the certificate and the key that this host has, as one PEM text, or an empty one."""
+    for path, read in ((ADMIN, embedded), (KUBELET, str)):
+        place = os.path.join(root, path.lstrip("/"))
+        if os.path.exists(place):
+            with open(place) as stream:
+                return read(stream.read())
+    return ""
+
+
+def show(context, pem):
+    """Let a context show a certificate. Python reads it from a file alone; this one is in memory, and nobody else's."""
+    number = os.memfd_create("certificate")
+    try:
+        os.write(number, pem.encode())
+        context.load_cert_chain(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)
 
 
 class Client:
@@ -51,13 +73,14 @@ class Client:
     :arg address: name or address to connect to.
     :arg server_name: name that its certificate must hold.
     :arg ca: certificate of the cluster's authority, PEM.
+    :arg pem: certificate to show, and its key.
     """
 
-    def __init__(self, address, server_name, ca, cert_file=None, key_file=None, timeout=5):
+    def __init__(self, address, server_name, ca, pem="", timeout=5):
         self.address, self._server_name, self._timeout = address, server_name, timeout
         self._context = ssl.create_default_context(cadata=ca)
-        if cert_file:
-            self._context.load_cert_chain(cert_file, key_file)
+        if pem:
+            show(self._context, pem)
 
     def _connect(self):
         link = socket.create_connection((self.address, PORT), self._timeout)
@@ -103,9 +126,8 @@ class Client:
 
 def client(params, slot=None, timeout=5):
     """Return a C(Client) of one member, with the best this host may show."""
-    cert_file, key_file = credentials()
     address = params["members"][slot or params["slot"]]
-    return Client(address, params["endpoint"], params["ca"], cert_file, key_file, timeout)
+    return Client(address, params["endpoint"], params["ca"], credentials(), timeout)
 
 
 def member_options():

@@ -122,7 +122,7 @@ def read(params):
     members = params["members"]
     views = cluster_client.ask_all(members, lambda slot: kubernetes.member_view(kubernetes.client(params, slot)))
     ready = sorted((slot for slot in members if views[slot]["ready"]), key=lambda slot: slot != params["slot"])
-    if ready and kubernetes.credentials()[0]:
+    if ready and kubernetes.credentials():
         try:
             found["nodes"] = kubernetes.read_nodes(kubernetes.client(params, ready[0]), params["name"])
         except (OSError, kubernetes.KubernetesError) as error:
