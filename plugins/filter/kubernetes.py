@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 
 try:
@@ -94,6 +95,19 @@ def kubernetes_args(arguments):
         for name, value in sorted(arguments.items())
         if value is not None
     ]
+
+
+def kubernetes_due(text, days):
+    """Return the certificates that end within some days or are missing, by name.
+
+    :arg text: what C(kubeadm certs check-expiration --output json) says, perhaps after lines of another kind.
+    """
+    listed = json.loads(text[text.index("{") :])["certificates"]
+    return sorted(
+        item["name"]
+        for item in listed
+        if not item.get("externallyManaged") and (item.get("missing") or item["residualTime"] < int(days) * 86400)
+    )
 
 
 def kubernetes_programs(files):
@@ -210,6 +224,7 @@ class FilterModule:
         return {
             "kubernetes_args": kubernetes_args,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
+            "kubernetes_due": kubernetes_due,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_overlap": kubernetes_overlap,

@@ -208,15 +208,29 @@ def read_nodes(api, name):
     return {item["metadata"]["name"]: node_view(item) for item in items}
 
 
-def newest(paths):
-    """Return the latest time of change among files, 0 when none exists."""
-    return max((os.stat(path).st_mtime for path in paths if os.path.exists(path)), default=0)
+def read_parts(api, name, manifests):
+    """Return why the parts of a control plane on one node are not ready, by part, an empty text for those that are.
+
+    :raises OSError, KubernetesError: as C(Client.call).
+    """
+    found = {}
+    for part in manifests:
+        pod = api.call("GET", f"/api/v1/namespaces/kube-system/pods/{part}-{name}", missing_ok=True)
+        ready, reason = condition(pod, "Ready") if pod else (False, "it has no pod yet")
+        found[part] = "" if ready else reason
+    return found
 
 
-def read_disk(etcd_directory, config_files=(), root="/"):
+def read_mark(path):
+    """Return the words of a mark file, none without the file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as handle:
+        return handle.read().split()
+
+
+def read_disk(etcd_directory, root="/"):
     """Return what this host's files say, as the module kubernetes_cluster_info returns it.
-
-    :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
 
     :raises OSError, ValueError: the identity file cannot be read.
     """
@@ -231,11 +245,7 @@ def read_disk(etcd_directory, config_files=(), root="/"):
         "joined": os.path.exists(place(BASE + "/kubelet.conf")),
         "finished": os.path.exists(place(BASE + "/platform/joined")),
         "manifests": manifests,
-        "stale": [
-            name
-            for name in manifests
-            if newest([place(f"{BASE}/manifests/{name}.yaml")]) < newest(place(path) for path in config_files)
-        ],
+        "applied": read_mark(place(BASE + "/platform/applied")),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
     }
@@ -264,6 +274,9 @@ def missing(found, name, require, slot=""):
         return f"Kubernetes has no node {name}{': ' + found['error'] if found['error'] else ''}."
     if not node["ready"]:
         return f"The node {name} is not ready ({node['reason']})."
+    for part, reason in found.get("parts", {}).items():
+        if reason:
+            return f"{part} of {name} is not ready ({reason})."
     return ""
 
 

@@ -28,11 +28,6 @@ options:
     description: Where a control plane's etcd has its volume.
     type: path
     default: /var/lib/etcd
-  config_files:
-    description: Files that a control plane's parts are made from.
-    type: list
-    elements: path
-    default: []
   require:
     description:
       - What must be so before the module returns.
@@ -94,8 +89,12 @@ manifests:
   returned: always
   type: list
   elements: str
-stale:
-  description: Those that are older than one of O(config_files).
+parts:
+  description: Why each of them is not ready, an empty text when it is; empty when no API server could be asked.
+  returned: always
+  type: dict
+applied:
+  description: What the last change of this host's part came to, a hash and perhaps that it was cut off.
   returned: always
   type: list
   elements: str
@@ -118,13 +117,15 @@ def read(params):
 
     :raises OSError, ValueError: a local file cannot be read.
     """
-    found = dict(kubernetes.read_disk(params["etcd_directory"], params["config_files"]), nodes={}, error="")
+    found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="")
     members = params["members"]
     views = cluster_client.ask_all(members, lambda slot: kubernetes.member_view(kubernetes.client(params, slot)))
     ready = sorted((slot for slot in members if views[slot]["ready"]), key=lambda slot: slot != params["slot"])
     if ready and kubernetes.credentials():
         try:
-            found["nodes"] = kubernetes.read_nodes(kubernetes.client(params, ready[0]), params["name"])
+            api = kubernetes.client(params, ready[0])
+            found["nodes"] = kubernetes.read_nodes(api, params["name"])
+            found["parts"] = kubernetes.read_parts(api, params["name"], found["manifests"])
         except (OSError, kubernetes.KubernetesError) as error:
             found["error"] = str(error)
     return dict(found, members=views, ready=sorted(ready))
@@ -136,7 +137,6 @@ def main():
             **kubernetes.member_options(),
             "name": {"type": "str", "required": True},
             "etcd_directory": {"type": "path", "default": "/var/lib/etcd"},
-            "config_files": {"type": "list", "elements": "path", "default": []},
             **cluster_client.gate_options("healthy", "redundant", "known"),
         },
         supports_check_mode=True,

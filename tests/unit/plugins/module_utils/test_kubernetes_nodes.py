@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
@@ -170,3 +171,39 @@ def test_members_of_etcd_without_a_control_plane():
         {"name": "ip-10-20-0-3.eu-west-1.compute.internal", "peer_urls": ["https://10.20.0.3:2380"]},
     ]
     assert filters.kubernetes_etcd_strangers(members, known) == members[2:]
+
+
+def test_certificates_that_end_soon_or_are_missing_are_due():
+    listed = [
+        {"name": "apiserver", "residualTime": 86400 * 59, "missing": False},
+        {"name": "etcd-peer", "residualTime": 86400 * 61, "missing": False},
+        {"name": "super-admin.conf", "residualTime": 0, "missing": True},
+        {"name": "theirs", "residualTime": 5, "externallyManaged": True},
+    ]
+    text = "[check-expiration] Reading\n" + json.dumps({"kind": "CertificateExpirationInfo", "certificates": listed})
+    assert filters.kubernetes_due(text, 60) == ["apiserver", "super-admin.conf"]
+    assert filters.kubernetes_due(text, "0") == ["super-admin.conf"]
+
+
+def test_the_gate_names_the_part_that_is_not_ready():
+    found = {
+        "members": {"control-1": {"ready": True, "error": ""}},
+        "ready": ["control-1"],
+        "nodes": {"n": {"ready": True, "reason": ""}},
+        "error": "",
+        "parts": {"etcd": "", "kube-scheduler": "containers with unready status"},
+    }
+    said = kubernetes.missing(found, "n", "healthy", "control-1")
+    assert said == "kube-scheduler of n is not ready (containers with unready status)."
+
+
+def test_parts_are_asked_for_by_the_name_of_the_node():
+    class Pods:
+        def call(self, _method, path, missing_ok):
+            ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            return ready if path.endswith("/etcd-n") and missing_ok else None
+
+    assert kubernetes.read_parts(Pods(), "n", ["etcd", "kube-apiserver"]) == {
+        "etcd": "",
+        "kube-apiserver": "it has no pod yet",
+    }
