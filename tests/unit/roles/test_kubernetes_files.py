@@ -59,6 +59,8 @@ DOCUMENTS = {
     "admission": "__kubernetes_admission",
     "images": "__kubernetes_control_plane_images",
     "upgrade": "__kubernetes_upgrade_configuration",
+    "backup": "__kubernetes_backup_settings",
+    "refusal": "__kubernetes_restore_refusal",
     "restart": "__kubernetes_restart_files",
     "etcd": "__kubernetes_etcd_urls",
     "known": "__kubernetes_etcd_known",
@@ -179,3 +181,13 @@ def test_members_of_etcd_are_asked_by_their_nodes(written):
         "ip-10-20-0-2.eu-west-1.compute.internal": "https://10.20.0.2:2379",
     }
     assert len(written["known"]) == 4 and list(written["staying"]) == ["control-1", "control-2", "control-3"]
+
+
+def test_snapshots_go_to_the_volume_and_to_the_platforms_bucket(written):
+    assert written["backup"]["bucket"] == "" and written["backup"]["directory"] == "/var/lib/etcd/snapshots"
+    assert written["backup"]["tools"] == "/opt/kubernetes/etcd-3.7.0-0"
+    assert written["backup"]["keep"] == 168
+
+
+def test_a_restore_has_to_be_meant(written):
+    assert written["refusal"].startswith("kubernetes_restore is {}; give key (latest, or the key of a backup in")
