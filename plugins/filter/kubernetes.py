@@ -197,6 +197,66 @@ def kubernetes_skew(views, wanted):
     return ""
 
 
+def kubernetes_other_version(view, wanted):
+    """Return that the cluster runs another version, as a sentence, or an empty text.
+
+    :arg view: what kubernetes_cluster_info returned on one host.
+    """
+    servers, kubelets = _versions({"": view})
+    others = {name: version for name, version in {**servers, **kubelets}.items() if _text(version) != wanted}
+    if not others:
+        return ""
+    name, version = sorted(others.items())[0]
+    return (
+        f"kubernetes_version is {wanted}, but {name} has {_text(version)};"
+        " bring the cluster to it by upgrade_kubernetes.yml."
+    )
+
+
+def kubernetes_upgrade_plan(views, control_planes, members, wanted):
+    """Return what an upgrade does, in its order: C(error), C(control_planes), C(nodes) (both slots) and C(lines).
+
+    A control plane that an earlier run has left half new, or that is not ready, comes first.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there.
+    :arg members: slots of all nodes, running or not.
+    """
+    plan = {"control_planes": [], "nodes": [], "lines": []}
+    answered = [view for view in views.values() if view["ready"]]
+    error = kubernetes_skew(views, wanted) if answered else "No API server is ready, so there is nothing to upgrade."
+    absent = [slot for slot in members if slot not in views]
+    if not error and absent:
+        error = f"{', '.join(absent)} took no part in this run and would be left behind; start or remove them first."
+    outside = [slot for slot in views if not (views[slot]["joined"] and views[slot]["finished"])]
+    if not error and outside:
+        error = (
+            f"{', '.join(outside)} have not joined the cluster yet;"
+            " end that by kubernetes.yml with the version that runs."
+        )
+    if error:
+        return dict(plan, error=error)
+    servers = {slot: member for view in answered for slot, member in view["members"].items()}
+    kubelets = {node["slot"]: node["version"] for view in answered for node in view["nodes"].values()}
+
+    def half(slot):
+        return views[slot]["applied"][1:] == ["upgrade"] or not servers[slot]["ready"]
+
+    parts = [slot for slot in control_planes if half(slot) or servers[slot]["version"] != wanted]
+    order = [slot for slot in control_planes if slot in views]
+    order += [slot for slot in members if slot not in control_planes]
+    plan["control_planes"] = sorted(parts, key=lambda slot: not half(slot))
+    plan["nodes"] = [
+        slot
+        for slot in order
+        if slot in parts or views[slot]["applied"][1:] == ["kubelet"] or kubelets.get(slot, "") != wanted
+    ]
+    plan["lines"] = [
+        f"parts of {slot}: {servers[slot]['version'] or 'not ready'} to {wanted}" for slot in plan["control_planes"]
+    ]
+    plan["lines"] += [f"kubelet of {slot}: {kubelets.get(slot, 'unknown')} to {wanted}" for slot in plan["nodes"]]
+    return dict(plan, error="")
+
+
 def _text(version):
     return ".".join(map(str, version))
 
@@ -227,10 +287,12 @@ class FilterModule:
             "kubernetes_due": kubernetes_due,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
+            "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,
             "kubernetes_programs": kubernetes_programs,
             "kubernetes_provider_id": kubernetes_provider_id,
             "kubernetes_public_key": kubernetes_public_key,
             "kubernetes_skew": kubernetes_skew,
             "kubernetes_start": kubernetes_start,
+            "kubernetes_upgrade_plan": kubernetes_upgrade_plan,
         }

@@ -251,6 +251,35 @@ def read_disk(etcd_directory, root="/"):
     }
 
 
+def kubelet_fault(port=10248):
+    """Return why this host's kubelet does not answer, or an empty text; its node looks ready for a while after it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+        return "" if status == 200 else f"/healthz answers {status}"
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+def older(found, wanted):
+    """Return which part of this host has not the version that is wanted, as a sentence, or an empty text.
+
+    :arg wanted: dict with C(name), C(slot), C(server_version) and C(kubelet_version), empty for any.
+    """
+    server = found["members"].get(wanted["slot"], {}).get("version", "")
+    kubelet = found["nodes"][wanted["name"]]["version"]
+    for title, version, due in (
+        ("API server", server, wanted["server_version"]),
+        ("kubelet", kubelet, wanted["kubelet_version"]),
+    ):
+        if due and version != due:
+            return f"The {title} of {wanted['slot']} has {version or 'no version'} instead of {due}."
+    return ""
+
+
 def missing(found, name, require, slot=""):
     """Return what is not yet as I(require) says, as a sentence, or an empty text.
 
@@ -269,6 +298,13 @@ def missing(found, name, require, slot=""):
         return f"No API server is ready ({reasons})."
     if require == "known":
         return _unknown(found)
+    return _unhealthy(found, name)
+
+
+def _unhealthy(found, name):
+    """Return what of this host's node is not well, as a sentence, or an empty text."""
+    if found.get("kubelet"):
+        return f"The kubelet of {name} does not answer ({found['kubelet']})."
     node = found["nodes"].get(name)
     if node is None:
         return f"Kubernetes has no node {name}{': ' + found['error'] if found['error'] else ''}."
