@@ -73,6 +73,7 @@ DOCUMENTS = {
     "metrics": "__kubernetes_addons_metrics_objects",
     "dns": "__kubernetes_addons_dns_objects",
     "discovery": "__kubernetes_discovery",
+    "files": "__kubernetes_node_files",
 }
 
 
@@ -227,3 +228,9 @@ def test_dns_survives_the_loss_of_a_node(written):
     # Else a node that is gone would keep the second pod from the one that is left.
     assert spread["nodeTaintsPolicy"] == "Honor"
     assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_a_node_lets_pods_through_and_many_programs_watch_files(written):
+    files = {item["dest"].rpartition("/")[2]: item for item in written["files"]}
+    lines = files["sysctl.conf"]["content"].splitlines()
+    assert "net.ipv4.ip_forward = 1" in lines and "fs.inotify.max_user_instances = 8192" in lines
