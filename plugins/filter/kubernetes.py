@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 
 try:
@@ -24,7 +25,7 @@ _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
 
 
-def kubernetes_start(views, slot, node, control_planes, domain):
+def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     """Return how a host starts, as dict C(state) and C(error).
 
     C(keep): it is a node. C(adopt): it is one whose join was cut off at its very end. C(reset): its join was cut off
@@ -33,6 +34,7 @@ def kubernetes_start(views, slot, node, control_planes, domain):
     :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
     :arg node: name of the host's node.
     :arg control_planes: slots of all control planes, running or not.
+    :arg replace: slot whose old member the cluster has forgotten, so that its data counts for nothing.
     """
     view = views[slot]
     error = member_start.foreign_volume("Kubernetes", slot, domain, view.get("identity"))
@@ -48,6 +50,8 @@ def kubernetes_start(views, slot, node, control_planes, domain):
     if view["manifests"]:
         return {"state": "reset", "error": ""}
     if slot in control_planes and view["holds_etcd"]:
+        if slot == replace and ready:
+            return {"state": "reset", "error": ""}
         return {
             "state": "refused",
             "error": f"The etcd volume of {slot} holds a member's data, but the host has joined no cluster; attach the"
@@ -68,6 +72,22 @@ def _first(views, slot, control_planes):
     return {"state": "init" if slot == first else "join", "error": ""}
 
 
+def kubernetes_etcd_strangers(listed, known):
+    """Return the members of etcd that belong to none of the known control planes.
+
+    :arg listed: members, each with C(name) and C(peer_urls). One that never started has no name, but an address that
+        EC2's name of the instance tells as well.
+    :arg known: nodes of the control planes that stay.
+    """
+    addresses = {"-".join(name.partition(".")[0].split("-")[1:]).replace("-", ".") for name in known if name}
+
+    def is_known(member):
+        hosts = {url.partition("://")[2].rpartition(":")[0] for url in member["peer_urls"]}
+        return member["name"] in known if member["name"] else bool(hosts & addresses)
+
+    return [member for member in listed if not is_known(member)]
+
+
 def kubernetes_args(arguments):
     """Return arguments as kubeadm has them, a list of C(name) and C(value), both texts; null takes one away."""
     return [
@@ -75,6 +95,19 @@ def kubernetes_args(arguments):
         for name, value in sorted(arguments.items())
         if value is not None
     ]
+
+
+def kubernetes_due(text, days):
+    """Return the certificates that end within some days or are missing, by name.
+
+    :arg text: what C(kubeadm certs check-expiration --output json) says, perhaps after lines of another kind.
+    """
+    listed = json.loads(text[text.index("{") :])["certificates"]
+    return sorted(
+        item["name"]
+        for item in listed
+        if not item.get("externallyManaged") and (item.get("missing") or item["residualTime"] < int(days) * 86400)
+    )
 
 
 def kubernetes_programs(files):
@@ -164,6 +197,66 @@ def kubernetes_skew(views, wanted):
     return ""
 
 
+def kubernetes_other_version(view, wanted):
+    """Return that the cluster runs another version, as a sentence, or an empty text.
+
+    :arg view: what kubernetes_cluster_info returned on one host.
+    """
+    servers, kubelets = _versions({"": view})
+    others = {name: version for name, version in {**servers, **kubelets}.items() if _text(version) != wanted}
+    if not others:
+        return ""
+    name, version = sorted(others.items())[0]
+    return (
+        f"kubernetes_version is {wanted}, but {name} has {_text(version)};"
+        " bring the cluster to it by upgrade_kubernetes.yml."
+    )
+
+
+def kubernetes_upgrade_plan(views, control_planes, members, wanted):
+    """Return what an upgrade does, in its order: C(error), C(control_planes), C(nodes) (both slots) and C(lines).
+
+    A control plane that an earlier run has left half new, or that is not ready, comes first.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there.
+    :arg members: slots of all nodes, running or not.
+    """
+    plan = {"control_planes": [], "nodes": [], "lines": []}
+    answered = [view for view in views.values() if view["ready"]]
+    error = kubernetes_skew(views, wanted) if answered else "No API server is ready, so there is nothing to upgrade."
+    absent = [slot for slot in members if slot not in views]
+    if not error and absent:
+        error = f"{', '.join(absent)} took no part in this run and would be left behind; start or remove them first."
+    outside = [slot for slot in views if not (views[slot]["joined"] and views[slot]["finished"])]
+    if not error and outside:
+        error = (
+            f"{', '.join(outside)} have not joined the cluster yet;"
+            " end that by kubernetes.yml with the version that runs."
+        )
+    if error:
+        return dict(plan, error=error)
+    servers = {slot: member for view in answered for slot, member in view["members"].items()}
+    kubelets = {node["slot"]: node["version"] for view in answered for node in view["nodes"].values()}
+
+    def half(slot):
+        return views[slot]["applied"][1:] == ["upgrade"] or not servers[slot]["ready"]
+
+    parts = [slot for slot in control_planes if half(slot) or servers[slot]["version"] != wanted]
+    order = [slot for slot in control_planes if slot in views]
+    order += [slot for slot in members if slot not in control_planes]
+    plan["control_planes"] = sorted(parts, key=lambda slot: not half(slot))
+    plan["nodes"] = [
+        slot
+        for slot in order
+        if slot in parts or views[slot]["applied"][1:] == ["kubelet"] or kubelets.get(slot, "") != wanted
+    ]
+    plan["lines"] = [
+        f"parts of {slot}: {servers[slot]['version'] or 'not ready'} to {wanted}" for slot in plan["control_planes"]
+    ]
+    plan["lines"] += [f"kubelet of {slot}: {kubelets.get(slot, 'unknown')} to {wanted}" for slot in plan["nodes"]]
+    return dict(plan, error="")
+
+
 def _text(version):
     return ".".join(map(str, version))
 
@@ -190,12 +283,16 @@ class FilterModule:
     def filters(self):
         return {
             "kubernetes_args": kubernetes_args,
+            "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
+            "kubernetes_due": kubernetes_due,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
+            "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,
             "kubernetes_programs": kubernetes_programs,
             "kubernetes_provider_id": kubernetes_provider_id,
             "kubernetes_public_key": kubernetes_public_key,
             "kubernetes_skew": kubernetes_skew,
             "kubernetes_start": kubernetes_start,
+            "kubernetes_upgrade_plan": kubernetes_upgrade_plan,
         }

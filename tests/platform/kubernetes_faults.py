@@ -18,7 +18,7 @@ import kubernetes_ledger as ledger
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 from faults import commit
 from operations import Operation, cut_off
-from running import ROOT, NotWell, Platform, plain, playbook_changes
+from running import ROOT, NotWell, Platform, plain, playbook_changes, tiers
 
 from lab import endpoints
 
@@ -264,9 +264,51 @@ FAULTS = {
     ),
     "control plane with etcd's leader frozen": Fault(freeze_control_plane, "the others go on", heal, 30),
 }
-OPERATIONS: dict[str, Operation] = {}
+
+
+def workers(count: int) -> list[str]:
+    """The described tiers with another number of workers, as arguments of a playbook."""
+    described = json.loads(tiers("kubernetes"))
+    for tier in described["platform_tiers"]:
+        if tier["name"] == "workers":
+            tier["count"] = count
+    return ["-e", json.dumps(described)]
+
+
+def replace_leader(nodes: Nodes, _leader: str) -> list[str]:
+    slot = nodes.etcd_leader()
+    return ["-e", f"node={slot}", "-e", f"replace_confirm={slot}"]
+
+
+def replace_terminated_leader(nodes: Nodes, _leader: str) -> list[str]:
+    slot = nodes.etcd_leader()
+    nodes.platform.terminate(slot)
+    return ["-e", f"node={slot}"]
+
+
+OPERATIONS = {
+    "rolling restart of Kubernetes": Operation(
+        "rolling_restart_kubernetes",
+        "one control plane after the other, then the workers' kubelets",
+        cut_at=("roll | Let kubeadm bring", 2),
+    ),
+    "renewal of kubeadm's certificates": Operation(
+        "renew_certificates_kubernetes",
+        "one control plane after the other",
+        lambda _nodes, _leader: ["-e", "kubernetes_renew_days=400"],
+    ),
+    "replacement of a living control plane": Operation(
+        "replace_node", "its member leaves etcd first, the new one gets its data from the others", replace_leader
+    ),
+    "replacement of a terminated control plane": Operation(
+        "replace_node", "the lost member is taken out of etcd, a new one joins", replace_terminated_leader
+    ),
+}
 #: What test_kubernetes.py does in steps of its own: name and what it does to the clients.
-FURTHER: dict[str, str] = {}
+FURTHER = {
+    "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
+    "adding a worker": "no other node is touched",
+}
 
 
 @contextmanager

@@ -104,6 +104,26 @@ def test_the_workload_answers_through_an_operation(nodes, name):
     passed(faults.run_operation(nodes, name))
 
 
+def test_a_worker_leaves_and_comes_back(nodes):
+    *_others, last = sorted(set(nodes.names) - set(nodes.control_planes))
+    fewer = faults.workers(len(nodes.names) - len(nodes.control_planes) - 1)
+    leave = json.dumps({"platform_remove": [last], "platform_confirm": [last]})
+    with faults.under_load(nodes, "removing a worker") as run:
+        playbook_changes("remove_nodes", *fewer, "-e", leave)
+        nodes.refresh()
+    passed(run["outcome"])
+    assert last not in nodes.names
+    before = nodes.processes()
+    with faults.under_load(nodes, "adding a worker") as run:
+        playbook_changes("provision")
+        playbook_changes("site", "-e", "platform_cloud=false", "-e", f"only={last}")
+        playbook_changes("haproxy")
+        nodes.refresh()
+    passed(run["outcome"])
+    assert last in nodes.names
+    assert {slot: found for slot, found in nodes.processes().items() if slot != last} == before
+
+
 def test_a_run_after_faults_changes_and_restarts_nothing(nodes):
     before = nodes.processes()
     assert playbook_changes("site", "-e", "platform_cloud=false") == 0

@@ -120,6 +120,13 @@ def test_an_old_volume_under_a_new_instance_is_refused():
     assert "holds a member's data, but the host has joined no cluster" in start(views, "control-1")["error"]
 
 
+def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
+    views = running()
+    views["control-1"] = {**copy.deepcopy(EMPTY), "ready": ["control-2"], "holds_etcd": True}
+    found = filters.kubernetes_start(views, "control-1", NAMES["control-1"], CONTROL, DOMAIN, "control-1")
+    assert found == {"state": "reset", "error": ""}
+
+
 @pytest.mark.parametrize(
     ("wanted", "server", "kubelet", "said"),
     [
@@ -238,16 +245,13 @@ def test_what_the_disk_says(tmp_path):
     (tmp_path / "etc/kubernetes/kubelet.conf").touch()
     (tmp_path / "etc/kubernetes/manifests/etcd.yaml").touch()
     (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
-    source = tmp_path / "source"
-    source.touch()
-    import os
-
-    os.utime(source, (2_000_000_000, 2_000_000_000))
-    found = kubernetes.read_disk("/var/lib/etcd", ["/source"], str(tmp_path))
+    found = kubernetes.read_disk("/var/lib/etcd", str(tmp_path))
     assert found["joined"] and not found["finished"] and found["holds_etcd"]
-    assert (found["manifests"], found["stale"]) == (["etcd"], ["etcd"])
+    assert (found["manifests"], found["applied"]) == (["etcd"], [])
     assert found["identity"] == {"member": "control-1"}
-    assert kubernetes.read_disk("/var/lib/etcd", ["/absent"], str(tmp_path))["stale"] == []
+    (tmp_path / "etc/kubernetes/platform").mkdir()
+    (tmp_path / "etc/kubernetes/platform/applied").write_text("abc restart\n")
+    assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["applied"] == ["abc", "restart"]
 
 
 # Tokens
