@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - selfhosted.ec2.attributes.linux
 attributes:
   diff_mode:
+    description: Shows no difference.
     support: none
 options:
   cluster:
