@@ -98,7 +98,9 @@ def kubernetes_args(arguments):
 
 
 def kubernetes_due(text, days):
-    """Return the certificates that end within some days or are missing, by name.
+    """Return the certificates that end within some days, by name.
+
+    One that is missing is none of them: kubeadm renews it not, and only who began a cluster has super-admin.conf.
 
     :arg text: what C(kubeadm certs check-expiration --output json) says, perhaps after lines of another kind.
     """
@@ -106,7 +108,7 @@ def kubernetes_due(text, days):
     return sorted(
         item["name"]
         for item in listed
-        if not item.get("externallyManaged") and (item.get("missing") or item["residualTime"] < int(days) * 86400)
+        if not item.get("externallyManaged") and not item.get("missing") and item["residualTime"] < int(days) * 86400
     )
 
 

@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - selfhosted.ec2.attributes.linux
 attributes:
   diff_mode:
+    description: Shows no difference; the files may hold secrets.
     support: none
 options:
   directory:

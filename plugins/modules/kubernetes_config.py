@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - selfhosted.ec2.attributes.linux
 attributes:
   diff_mode:
+    description: Shows no difference.
     support: none
 options:
   cluster:
@@ -68,7 +69,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 
 BASE = "/api/v1/namespaces/kube-system/configmaps/"
-HASH, PREVIOUS, PREVIOUS_HASH = ("selfhosted.ec2/" + name for name in ("config", "previous", "previous-config"))
+HASH = "selfhosted.ec2/config"
+PREVIOUS = "selfhosted.ec2/previous"
+PREVIOUS_HASH = "selfhosted.ec2/previous-config"
 #: Option to (ConfigMap, key of its data).
 DOCUMENTS = {"kubelet": ("kubelet-config", "kubelet"), "cluster": ("kubeadm-config", "ClusterConfiguration")}
 

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - selfhosted.ec2.attributes.linux
 attributes:
   diff_mode:
+    description: Shows no difference; what was done is returned.
     support: none
 options:
   node_slot:

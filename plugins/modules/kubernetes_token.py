@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - selfhosted.ec2.attributes.linux
 attributes:
   diff_mode:
+    description: Shows no difference; a token is a secret.
     support: none
 options:
   node:
