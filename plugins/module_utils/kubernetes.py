@@ -21,6 +21,8 @@ BASE = "/etc/kubernetes"
 ADMIN = BASE + "/admin.conf"
 KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
+#: A version's programs have a directory of their own, which the links in the path lead to.
+_INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
@@ -224,12 +226,16 @@ def read_disk(etcd_directory, config_files=(), root="/"):
     def place(path):
         return os.path.join(root, path.lstrip("/"))
 
+    kubelet = place("/usr/local/bin/kubelet")
+    installed = _INSTALLED.search(os.readlink(kubelet)) if os.path.islink(kubelet) else None
     manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
     machine = os.uname().machine
     return {
         "architecture": ARCHITECTURES.get(machine, machine),
         "joined": os.path.exists(place(BASE + "/kubelet.conf")),
         "finished": os.path.exists(place(BASE + "/platform/joined")),
+        "begins": os.path.exists(place(BASE + "/platform/init.yaml")),
+        "installed": installed.group(1) if installed else "",
         "manifests": manifests,
         "stale": [
             name

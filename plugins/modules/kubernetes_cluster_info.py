@@ -89,6 +89,14 @@ finished:
   description: Its join has come to its end.
   returned: always
   type: bool
+begins:
+  description: It was to begin a cluster, and nothing says that it came to its end.
+  returned: always
+  type: bool
+installed:
+  description: Version of the kubelet that this host starts next, empty when there is none.
+  returned: always
+  type: str
 manifests:
   description: The parts of a control plane that this host runs.
   returned: always

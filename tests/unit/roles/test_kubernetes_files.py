@@ -49,6 +49,7 @@ DOCUMENTS = {
     "cloud": "__kubernetes_addons_cloud_objects",
     "metrics": "__kubernetes_addons_metrics_objects",
 }
+UNITS = ["kubelet.service.j2", "network.service.j2", "network.nft.j2"]
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,19 @@ def written(tmp_path_factory):
         "loop": "{{ documents | dict2items }}",
         "vars": {"documents": DOCUMENTS},
     }
+    units = {
+        "ansible.builtin.template": {
+            "src": f"{ROLES}/kubernetes/templates/{{{{ item }}}}",
+            "dest": f"{path}/{{{{ item }}}}",
+        },
+        "loop": UNITS,
+    }
     (path / "templates").symlink_to(ROLES / "kubernetes_addons" / "templates")
-    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save]}
+    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save, units]}
     code, text = playing.run(path, [play], {"all": {"hosts": {"control-1": VARIABLES}}})
     assert code == 0, text
-    return {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
+    found = {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
+    return {**found, **{name: (path / name).read_text().splitlines() for name in UNITS}}
 
 
 def arguments(component):
@@ -130,6 +139,25 @@ def test_kubelets_and_pods_have_safe_defaults(written):
     assert written["kubelet"]["readOnlyPort"] == 0
     assert written["proxy"]["mode"] == "nftables"
     assert written["admission"]["plugins"][0]["configuration"]["defaults"]["enforce"] == "baseline"
+
+
+def test_the_kubelet_of_a_control_plane_starts_with_its_volume_and_the_rules_of_its_pods_alone(written):
+    unit = written["kubelet.service.j2"]
+    # With the sign | one of both is enough: it never was whole, or its volume is there.
+    assert [line for line in unit if line.startswith("AssertPathExists=")] == [
+        "AssertPathExists=|!/etc/kubernetes/platform/joined",
+        "AssertPathExists=|/var/lib/etcd/identity.json",
+    ]
+    assert "ExecStartPre=/usr/sbin/nft list table ip kubernetes_pods" in unit
+    ordered = {name: line for name, _, line in (text.partition("=") for text in unit)}
+    assert "kubernetes-network.service" in ordered["Wants"] and "kubernetes-network.service" in ordered["After"]
+
+
+def test_no_restart_takes_the_rules_of_pods_away(written):
+    assert not [line for line in written["network.service.j2"] if line.startswith("ExecStop")]
+    rules = [line for line in written["network.nft.j2"] if not line.startswith("#")]
+    assert rules[:2] == ["table ip kubernetes_pods", "delete table ip kubernetes_pods"]
+    assert any("169.254.169.254 drop" in line for line in rules)
 
 
 def test_the_addons_are_objects_with_the_releases_images(written):

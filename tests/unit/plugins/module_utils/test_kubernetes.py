@@ -21,6 +21,8 @@ NAMES = {slot: f"ip-10-20-0-{index}.eu-west-1.compute.internal" for index, slot 
 EMPTY = {
     "joined": False,
     "finished": False,
+    "begins": False,
+    "installed": "",
     "manifests": [],
     "holds_etcd": False,
     "identity": None,
@@ -108,6 +110,61 @@ def test_manifests_without_a_node_are_undone():
     assert start(views, "control-3")["state"] == "reset"
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        {"joined": True},
+        {"joined": True, "manifests": ["etcd"], "holds_etcd": True},
+        {"holds_etcd": True},
+    ],
+)
+@pytest.mark.parametrize("first", CONTROL[:2])
+def test_a_first_start_that_was_cut_off_is_begun_anew_where_it_was(left, first):
+    views = fresh()
+    views[first].update(begins=True, **left)
+    states = {slot: start(views, slot) for slot in NAMES}
+    assert {slot for slot in NAMES if states[slot]["state"] == "init"} == {first}
+    assert {found["state"] for slot, found in states.items() if slot != first} == {"join"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"holds_etcd": True}, {"joined": True, "finished": True, "identity": {"member": "control-2", "domain": DOMAIN}}],
+)
+def test_a_first_start_is_not_begun_anew_beside_anothers_data(other):
+    views = fresh()
+    views["control-1"].update(begins=True, joined=True, manifests=["etcd"], holds_etcd=True)
+    views["control-2"].update(other)
+    assert "control-2 hold a cluster's data" in start(views, "control-1")["error"]
+    del views["control-2"]
+    assert "control-2 took no part in this run" in start(views, "control-1")["error"]
+
+
+def test_a_first_start_that_came_to_its_end_is_never_begun_anew():
+    views = fresh()
+    views["control-1"].update(begins=True, joined=True, manifests=["etcd"], holds_etcd=True)
+    views["control-1"]["identity"] = {"member": "control-1", "domain": DOMAIN}
+    assert start(views, "control-1")["state"] == "reset"
+    assert start(views, "control-2")["state"] == "refused"
+
+
+def test_a_join_without_anyone_to_join_is_no_first_start():
+    views = fresh()
+    views["control-1"].update(joined=True, manifests=["etcd"], holds_etcd=True)
+    assert start(views, "control-1")["state"] == "reset"
+
+
+@pytest.mark.parametrize("empty", [{"holds_etcd": False}, {"identity": None}, {"holds_etcd": False, "identity": None}])
+def test_a_control_plane_with_an_empty_volume_is_refused(empty):
+    views = running()
+    views["control-1"].update(empty)
+    found = start(views, "control-1")
+    assert found["state"] == "refused" and "its etcd volume holds no member's data" in found["error"]
+    views["workers-1"].update(empty)
+    assert start(views, "workers-1")["state"] == "keep"
+
+
 def test_a_foreign_volume_is_refused():
     views = running()
     views["control-1"]["identity"] = {"member": "control-2", "domain": DOMAIN}
@@ -127,6 +184,11 @@ def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
     assert found == {"state": "reset", "error": ""}
 
 
+def at(server, kubelet):
+    members, nodes = {"control-1": {**READY, "version": server}}, {"n": node("workers-1", version=kubelet)}
+    return {"control-1": {**EMPTY, "members": members, "nodes": nodes}}
+
+
 @pytest.mark.parametrize(
     ("wanted", "server", "kubelet", "said"),
     [
@@ -140,10 +202,25 @@ def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
     ],
 )
 def test_versions_too_far_apart_are_refused(wanted, server, kubelet, said):
-    view = {"members": {"control-1": {**READY, "version": server}}, "nodes": {"n": node("workers-1", version=kubelet)}}
-    found = filters.kubernetes_skew({"control-1": view}, wanted)
+    found = filters.kubernetes_skew(at(server, kubelet), wanted, upgrade=True)
     assert said in found
     assert bool(said) == bool(found)
+
+
+@pytest.mark.parametrize(("server", "kubelet"), [("1.36.4", "1.36.4"), ("1.37.1", "1.37.1"), ("1.37.2", "1.37.1")])
+def test_another_version_than_what_runs_is_refused_without_an_upgrade(server, kubelet):
+    found = filters.kubernetes_skew(at(server, kubelet), "1.37.2")
+    assert f"has {kubelet}, and the role kubernetes does not upgrade what runs" in found
+    assert filters.kubernetes_skew(at("1.37.2", "1.37.2"), "1.37.2") == ""
+
+
+def test_without_an_api_server_the_version_is_that_of_the_installed_kubelet():
+    views = fresh()
+    views["workers-1"].update(joined=True, finished=True, installed="1.36.4")
+    assert "workers-1 has 1.36.4, and the role" in filters.kubernetes_skew(views, "1.37.2")
+    assert "workers-1 has 1.36.4 already" in filters.kubernetes_skew(views, "1.36.3")
+    views["workers-1"].update(finished=False)
+    assert filters.kubernetes_skew(views, "1.37.2") == ""
 
 
 def test_networks_must_not_overlap():
@@ -244,6 +321,8 @@ def test_what_the_disk_says(tmp_path):
     (tmp_path / "var/lib/etcd/data/member").mkdir(parents=True)
     (tmp_path / "etc/kubernetes/kubelet.conf").touch()
     (tmp_path / "etc/kubernetes/manifests/etcd.yaml").touch()
+    (tmp_path / "usr/local/bin").mkdir(parents=True)
+    (tmp_path / "usr/local/bin/kubelet").symlink_to("/opt/kubernetes/kubelet-1.37.2/kubelet-linux-amd64")
     (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
     source = tmp_path / "source"
     source.touch()
@@ -251,7 +330,8 @@ def test_what_the_disk_says(tmp_path):
 
     os.utime(source, (2_000_000_000, 2_000_000_000))
     found = kubernetes.read_disk("/var/lib/etcd", ["/source"], str(tmp_path))
-    assert found["joined"] and not found["finished"] and found["holds_etcd"]
+    assert found["joined"] and not found["finished"] and found["holds_etcd"] and not found["begins"]
+    assert found["installed"] == "1.37.2"
     assert (found["manifests"], found["stale"]) == (["etcd"], ["etcd"])
     assert found["identity"] == {"member": "control-1"}
     assert kubernetes.read_disk("/var/lib/etcd", ["/absent"], str(tmp_path))["stale"] == []
