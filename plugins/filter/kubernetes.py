@@ -210,8 +210,8 @@ def _unlike(found, target):
     for name, version in sorted(found.items()):
         if version != target:
             return (
-                f"kubernetes_version is {_text(target)}, but {name} has {_text(version)}, and the role kubernetes does not"
-                f" upgrade what runs; set kubernetes_version to {_text(version)}."
+                f"kubernetes_version is {_text(target)}, but {name} has {_text(version)}, and the role kubernetes does"
+                f" not upgrade what runs; set kubernetes_version to {_text(version)}."
             )
     return ""
 

@@ -434,6 +434,77 @@ def test_what_is_no_longer_described_is_deleted():
     assert ("DELETE", "/api/v1/namespaces/trading/configmaps/two", None) in api.calls
 
 
+def pruned(found, described, resources=None, removed=(), check_mode=False):
+    """What is deleted, what is left, and the addresses of deletions."""
+    resources = resources or {"v1": {"configmaps": "ConfigMap", "namespaces": "Namespace"}}
+    answers = {}
+    for group, kinds in resources.items():
+        path = kubernetes_objects.group_path(group)
+        items = [
+            {"name": name, "kind": kind, "namespaced": kind in ("ConfigMap", "Service")} for name, kind in kinds.items()
+        ]
+        answers["GET", path] = {"resources": items}
+        for name, kind in kinds.items():
+            listed = [copy.deepcopy(item) for item in found if (item["apiVersion"], item["kind"]) == (group, kind)]
+            answers["GET", f"{path}/{name}"] = {"items": listed}
+    api = Api(answers)
+    applier = applying.Applier(api, "x", check_mode, removed)
+    applier.prune(described)
+    return applier.steps, applier.left, [path for method, path, _body in api.calls if method == "DELETE"]
+
+
+def thing(kind, name, group="v1", **metadata):
+    return {"apiVersion": group, "kind": kind, "metadata": {"name": name, **metadata}}
+
+
+def test_an_object_without_a_namespace_is_the_one_that_was_applied():
+    assert pruned([thing("ConfigMap", "one", namespace="default")], [thing("ConfigMap", "one")]) == ([], [], [])
+
+
+def test_kinds_of_one_name_in_two_groups_are_two():
+    resources = {"v1": {"services": "Service"}, "serving.knative.dev/v1": {"services": "Service"}}
+    old, new = thing("Service", "a", namespace="t"), thing("Service", "a", "serving.knative.dev/v1", namespace="t")
+    assert pruned([old, new], [new], resources)[2] == ["/api/v1/namespaces/t/services/a"]
+
+
+def test_what_takes_other_objects_along_goes_only_when_it_is_named():
+    found = [thing("Namespace", "trading"), thing("Namespace", "old")]
+    assert pruned(found, []) == ([], ["Namespace trading", "Namespace old"], [])
+    steps, left, paths = pruned(found, [], removed=["old"])
+    assert (steps, left) == (["delete Namespace old"], ["Namespace trading"])
+    assert paths == ["/api/v1/namespaces/old"]
+    assert pruned(found, [], removed=["old"], check_mode=True) == (steps, left, [])
+    assert pruned(found, found, removed=["old"]) == ([], [], [])
+
+
+def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
+    monkeypatch.setattr(applying.time, "sleep", lambda _seconds: None)
+    definition = thing("CustomResourceDefinition", "shops.t.example", "apiextensions.k8s.io/v1")
+    seen = []
+
+    def kinds(_path, _body):
+        seen.append(1)
+        return {"resources": [{"name": "shops", "kind": "Shop", "namespaced": False}] if len(seen) > 2 else []}
+
+    crds = {"resources": [{"name": "crds", "kind": "CustomResourceDefinition", "namespaced": False}]}
+    answers = {("GET", "/apis/apiextensions.k8s.io/v1"): crds, ("GET", "/apis/t.example/v1"): kinds}
+    applier = applying.Applier(Api(answers), "x", False)
+    applier.apply(definition)
+    applier.apply(thing("Shop", "a", "t.example/v1"))
+    assert applier.steps == ["create CustomResourceDefinition shops.t.example", "create Shop a"]
+    with pytest.raises(kubernetes.KubernetesError, match="knows no Cart of"):
+        applying.Applier(Api(answers), "x", False).apply(thing("Cart", "a", "t.example/v1"))
+
+
+def test_check_mode_on_a_host_without_a_cluster_would_make_everything(monkeypatch):
+    class Module:
+        check_mode = True
+        params = {"objects": [CONFIG_MAP], "part": "x"}
+
+    monkeypatch.setattr(kubernetes, "credentials", lambda: "")
+    assert applying.run(Module)["steps"] == ["create ConfigMap trading/one"]
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "said"),
     [
