@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 READ_WRITE, READ_ONLY, METRICS, REDIS, KAFKA, RABBITMQ, FILES, ASSETS = 5432, 5433, 8405, 6379, 9092, 5671, 9000, 443
+KUBERNETES, SERVICES = 6443, 8443
 #: Runs a command with a hosts file of its own: librdkafka resolves names by itself.
 WITH_HOSTS = [
     "unshare",
@@ -235,6 +237,19 @@ def files_put_and_get(client: botocore.client.BaseClient) -> float:
     return (time.monotonic() - started) * 1000
 
 
+def pod_answer(addresses: list[str], host: str, authority: str) -> tuple[float, str]:
+    """Ask the workload through HAProxy; return the milliseconds and the pod that answered."""
+    sent, started = str(time.time_ns()), time.monotonic()
+    context = ssl.create_default_context(cafile=authority)
+    with resolved({host: addresses}):
+        request = urllib.request.Request(f"https://{host}:{SERVICES}/", data=sent.encode())
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            found = json.load(answer)
+    if found["body"] != sent:
+        raise SystemExit("the workload of Kubernetes did not answer with what it was sent")
+    return (time.monotonic() - started) * 1000, found["pod"]
+
+
 def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
     hosts = found["_meta"]["hostvars"]
@@ -250,6 +265,9 @@ def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     if "file_storage" in found:
         yield f"https://files.{domain}:{FILES}", joined, "S3 API of the file storage"
         yield f"https://assets.{domain}", joined, "its public buckets"
+    if "kubernetes" in found:
+        yield f"https://kubernetes.{domain}:{KUBERNETES}", joined, "API of Kubernetes"
+        yield f"https://echo.{domain}:{SERVICES}", joined, "a workload of Kubernetes"
     for name, address in brokers(found, domain).items():
         yield f"{name}:{KAFKA}", address, "Kafka, TLS and SCRAM-SHA-512"
     for name, address in edge.items():
@@ -290,6 +308,9 @@ def proofs(found: dict, platform: dict, authority: str) -> Iterator[str]:
         with resolved({name: addresses}):
             took = files_put_and_get(files_client(domain, region, password("file_storage"), authority))
         yield f"put and got an object through HAProxy over verified TLS in {took:.0f} ms"
+    if "kubernetes" in found:
+        took, pod = pod_answer(addresses, f"echo.{domain}", authority)
+        yield f"the pod {pod} answered through HAProxy over verified TLS in {took:.0f} ms"
     if "kafka" in found:
         took = kafka_write_and_read(brokers(found, domain), "trading", password("kafka"), authority)
         yield f"wrote and read a Kafka message by the brokers' own names in {took:.0f} ms"

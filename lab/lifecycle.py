@@ -49,6 +49,7 @@ def up(lab: Lab, say: Say) -> None:
         for directory in (lab.run, lab.changed_directory, lab.state / "logs", lab.tls_directory):
             directory.mkdir(parents=True, exist_ok=True)
         lab.tls_directory.chmod(0o700)
+        machine.allow_watchers(STATE / "watchers")
         _start_aws(lab, say)
         if network.read_models(api.ec2(lab)) == []:
             network.apply(lab, [])
@@ -159,6 +160,7 @@ def _wait_for_loops(lab: Lab, seconds: float = 5) -> None:
 def _remove_empty() -> None:
     """The directories that all labs share, with the last lab."""
     if STATE.is_dir() and not any(path.is_dir() for path in STATE.iterdir()):
+        machine.restore_watchers(STATE / "watchers")
         for path in (STATE / "indexes.json", STATE / "indexes.lock"):
             path.unlink(missing_ok=True)
     if RUN.is_dir() and {path.name for path in RUN.iterdir()} <= {"loop.lock"}:

@@ -21,6 +21,10 @@ COMMANDS = {
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
+# All hosts share what the kernel gives root: each has a systemd, one with containers more programs that watch files.
+WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
+ENOUGH_WATCHERS = 8192
+
 
 class MachineError(RuntimeError):
     """This machine cannot run a lab; the text says what is missing and how to get it."""
@@ -46,3 +50,17 @@ def check() -> None:
         raise MachineError("This kernel has no loop devices (/dev/loop-control): modprobe loop, or boot one that has.")
     if not Path("/sys/fs/cgroup").is_dir() or not any(Path("/sys/fs/cgroup").iterdir()):
         raise MachineError("No control groups are mounted at /sys/fs/cgroup: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+
+
+def allow_watchers(kept: Path, limit: Path = WATCHERS) -> None:
+    """Let the hosts' programs watch files, as many as they are; the file `kept` has what the machine had before."""
+    if int(limit.read_text()) < ENOUGH_WATCHERS:
+        kept.write_text(limit.read_text())
+        limit.write_text(f"{ENOUGH_WATCHERS}\n")
+
+
+def restore_watchers(kept: Path, limit: Path = WATCHERS) -> None:
+    """Give the machine back what it had, if a lab changed it."""
+    if kept.exists():
+        limit.write_text(kept.read_text())
+        kept.unlink()

@@ -32,8 +32,9 @@ DEFAULT = ["platform", "lint", "unit", "aws", "roles", "build"]
 NEEDS_LAB = ("aws", "role", "platform", "faults")
 # inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
 ALL_TIERS = "database,cache,queue,events,files,edge"
+KUBERNETES_TIERS = "control,workers,edge"
 # Their figures go to docs/faults.md, so nothing else runs beside them.
-ALONE = ("faults", "faults-aws")
+ALONE = ("faults", "faults-kubernetes", "faults-aws")
 # The longest begin first, so that the lanes end together.
 LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
 # Their products are built for twenty minutes where no mirror has them, which CI has not; they run by name alone.
@@ -97,12 +98,21 @@ def suite(name: str) -> list[Suite]:
         return [Suite("platform", [pytest_command("platform", "tests/platform", "-m", "not long")], 40)]
     if name == "faults":
         page = [sys.executable, "tests/platform/page.py"]
+        other = "--ignore=tests/platform/test_kubernetes.py"
         return [
-            Suite("faults", [pytest_command("faults", "tests/platform"), page], 240, {"TIERS": ALL_TIERS}),
+            Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
+            kubernetes_suite(page),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
         ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
+
+
+def kubernetes_suite(page: list[str]) -> Suite:
+    """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
+    build = [sys.executable, "-m", "lab.builds", "kubernetes-1.37"]
+    tests = pytest_command("faults-kubernetes", "tests/platform/test_kubernetes.py")
+    return Suite("faults-kubernetes", [build, tests, page], 120, {"TIERS": KUBERNETES_TIERS})
 
 
 def role_suite(*roles: str) -> Suite:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
 
 import kafka_faults as kafka  # noqa: E402
+import kubernetes_faults as kubernetes  # noqa: E402
 import rabbitmq_faults as rabbitmq  # noqa: E402
 import results  # noqa: E402
 from faults import FAULTS, RESULTS  # noqa: E402
@@ -90,6 +91,31 @@ would then be parted from the others, pause and start again, which costs more th
 
 """
 RABBITMQ_COLUMNS = ["", "what happens", "gap", "well", "confirmed", "lost", "twice", "load", "measured"]
+KUBERNETES = """
+## Kubernetes
+
+Through each HAProxy host two clients: one asks a workload of two pods ten times a second, one writes five objects a
+second into the API. Each pod counts its answers, so an answer that nobody gave would be seen.
+
+- **API**, **workload**: the longest time in seconds in which a client got no acknowledgement, or no answer.
+- **Failed**: requests to the workload that got no answer. **Refused**: writes that the API did not acknowledge, and the
+  client did not repeat. **Lost**: acknowledged writes that were not there.
+
+"""
+KUBERNETES_COLUMNS = [
+    "",
+    "what happens",
+    "API",
+    "workload",
+    "well",
+    "answered",
+    "failed",
+    "acknowledged",
+    "refused",
+    "lost",
+    "load",
+    "measured",
+]
 
 
 #: The cells of the rows of a page, by how many there are and the first of them.
@@ -124,6 +150,12 @@ def rabbitmq_cells(outcome: dict) -> list[str]:
     return [f"{outcome['seconds']:.1f}", f"{outcome['well_seconds']:.0f}", *map(str, counts), *measured(outcome)]
 
 
+def kubernetes_cells(outcome: dict) -> list[str]:
+    times = [f"{outcome['seconds_api']:.1f}", f"{outcome['seconds_http']:.1f}", f"{outcome['well_seconds']:.0f}"]
+    counts = (outcome[name] for name in ("answered", "failed", "acknowledged", "refused", "missing"))
+    return [*times, *map(str, counts), *measured(outcome)]
+
+
 def table(columns: list[str], items: dict[str, str], found: list[dict], cells, old: Rows) -> str:
     """A table of items, name to what happens; one without a result has what the old page says of it, or not run."""
     newest = {outcome["fault"]: outcome for outcome in found if "well_seconds" in outcome}
@@ -151,7 +183,13 @@ def named(faults: dict, operations: dict, further: dict[str, str]) -> tuple[dict
     return {name: fault.expected for name, fault in faults.items()}, {**starred, **further}
 
 
-def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict] = (), page: str = "") -> str:
+def render(
+    found: list[dict],
+    of_kafka: list[dict] = (),
+    of_rabbitmq: list[dict] = (),
+    of_kubernetes: list[dict] = (),
+    page: str = "",
+) -> str:
     """The page from all results, of which the last one of each name counts, and from the page as it was."""
     old = rows(page)
     faults, operations = named(FAULTS, OPERATIONS, FURTHER)
@@ -160,6 +198,7 @@ def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict]
     for product, head, columns, own, cells in (
         (kafka, KAFKA, KAFKA_COLUMNS, of_kafka, kafka_cells),
         (rabbitmq, RABBITMQ, RABBITMQ_COLUMNS, of_rabbitmq, rabbitmq_cells),
+        (kubernetes, KUBERNETES, KUBERNETES_COLUMNS, of_kubernetes, kubernetes_cells),
     ):
         faults, operations = named(product.FAULTS, product.OPERATIONS, product.FURTHER)
         parts += [head, table(columns, {**faults, **operations}, own, cells, old)]
@@ -167,7 +206,7 @@ def render(found: list[dict], of_kafka: list[dict] = (), of_rabbitmq: list[dict]
 
 
 def main() -> int:
-    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS)]
+    found = [results.load(path) for path in (RESULTS, kafka.RESULTS, rabbitmq.RESULTS, kubernetes.RESULTS)]
     PAGE.write_text(render(*found, page=PAGE.read_text() if PAGE.exists() else ""))
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0

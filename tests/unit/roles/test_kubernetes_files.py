@@ -25,7 +25,11 @@ VARIABLES = {
         {"name": "control", "components": ["kubernetes", "kubernetes_control_plane"], "count": 3},
         {"name": "workers", "components": ["kubernetes"], "count": 1},
     ],
-    "platform_secrets": {"kubernetes/encryption_key": "k" * 32, "ca/certificate": "the platform's"},
+    "platform_secrets": {
+        "kubernetes/encryption_key": "k" * 32,
+        "kubernetes/ca/certificate": "the cluster's",
+        "ca/certificate": "the platform's",
+    },
     "ec2_private_dns": "ip-10-20-0-4.eu-west-1.compute.internal",
     "ec2_private_ip": "10.20.0.4",
     "ec2_zone": "eu-west-1a",
@@ -48,6 +52,8 @@ DOCUMENTS = {
     "images": "__kubernetes_control_plane_images",
     "cloud": "__kubernetes_addons_cloud_objects",
     "metrics": "__kubernetes_addons_metrics_objects",
+    "dns": "__kubernetes_addons_dns_objects",
+    "discovery": "__kubernetes_discovery",
 }
 UNITS = ["kubelet.service.j2", "network.service.j2", "network.nft.j2"]
 
@@ -81,11 +87,19 @@ def written(tmp_path_factory):
         "loop": UNITS,
     }
     (path / "templates").symlink_to(ROLES / "kubernetes_addons" / "templates")
-    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save, units]}
+    several = {
+        "ansible.builtin.template": {
+            "src": str(ROLES / "kubernetes/templates/documents.yaml.j2"),
+            "dest": f"{path}/several",
+        },
+        "vars": {"documents": [{"kind": "A", "apiVersion": "v1"}, {"kind": "B", "apiVersion": "v1"}]},
+    }
+    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save, several, units]}
     code, text = playing.run(path, [play], {"all": {"hosts": {"control-1": VARIABLES}}})
     assert code == 0, text
     found = {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
-    return {**found, **{name: (path / name).read_text().splitlines() for name in UNITS}}
+    texts = {name: (path / name).read_text().splitlines() for name in UNITS}
+    return {**found, **texts, "several": (path / "several").read_text()}
 
 
 def arguments(component):
@@ -97,6 +111,18 @@ def test_the_cluster_is_known_by_its_name_from_the_first_start(written):
     assert written["cluster"]["networking"]["podSubnet"] == "10.244.0.0/16"
     assert written["cluster"]["etcd"]["local"]["imageTag"] == "3.7.0-0"
     assert arguments(written["cluster"]["etcd"]["local"]) == {"election-timeout": "5000"}
+
+
+def test_no_document_of_a_file_is_empty(written):
+    """A comment before the first one would be a document of its own, which kubeadm refuses."""
+    assert [yaml.safe_load(part)["kind"] for part in written["several"].split("---\n")] == ["A", "B"]
+
+
+def test_who_joins_finds_one_cluster_without_a_name_or_credentials(written):
+    found = written["discovery"]
+    (only,) = found["clusters"]
+    assert only["name"] == "" and only["cluster"]["server"] == "https://kubernetes.trading.internal:6443"
+    assert found["users"] == [] and found["contexts"] == []
 
 
 def test_the_api_servers_arguments_are_texts_and_the_users_have_their_say(written):
@@ -120,6 +146,7 @@ def test_a_node_has_the_name_of_ec2_and_its_slot_as_a_label(written):
         assert node["name"] == "ip-10-20-0-4.eu-west-1.compute.internal"
         labels = {item["name"]: item["value"] for item in node["kubeletExtraArgs"]}["node-labels"]
         assert "selfhosted.ec2/slot=control-1" in labels.split(",")
+        assert {"name": "node-ip", "value": "10.20.0.4"} in node["kubeletExtraArgs"]
     assert written["join"]["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "10.20.0.4"
 
 
@@ -171,3 +198,12 @@ def test_the_addons_are_objects_with_the_releases_images(written):
     assert metrics["APIService"]["spec"]["caBundle"] and "insecureSkipTLSVerify" not in metrics["APIService"]["spec"]
     for item in written["cloud"] + written["metrics"]:
         assert item["apiVersion"] and item["metadata"]["name"]
+
+
+def test_dns_survives_the_loss_of_a_node(written):
+    objects = {item["kind"]: item for item in written["dns"]}
+    (spread,) = objects["Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname" and spread["whenUnsatisfiable"] == "DoNotSchedule"
+    # Else a node that is gone would keep the second pod from the one that is left.
+    assert spread["nodeTaintsPolicy"] == "Honor"
+    assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1

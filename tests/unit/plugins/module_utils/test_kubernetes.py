@@ -527,3 +527,18 @@ def test_when_a_workload_is_available(kind, status, said):
     item = {"kind": kind, "metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status}
     found = kubernetes_objects.unavailable(item)
     assert said in found and bool(said) == bool(found)
+
+
+def test_an_administrators_file_gives_certificate_and_key(tmp_path):
+    text = "users:\n- name: a\n  user:\n    client-certificate-data: Y2VydA==\n    client-key-data: a2V5\n"
+    assert kubernetes.embedded(text) == "cert\nkey"
+    assert kubernetes.embedded("users: []\n") == ""
+    assert kubernetes.credentials(tmp_path) == ""
+    kubelet = tmp_path / kubernetes.KUBELET.lstrip("/")
+    kubelet.parent.mkdir(parents=True)
+    kubelet.write_text("the kubelet's")
+    assert kubernetes.credentials(tmp_path) == "the kubelet's"
+    admin = tmp_path / kubernetes.ADMIN.lstrip("/")
+    admin.parent.mkdir(parents=True)
+    admin.write_text(text)
+    assert kubernetes.credentials(tmp_path) == "cert\nkey"

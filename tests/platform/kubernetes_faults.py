@@ -1,0 +1,343 @@
+"""The faults and operations of the platform's Kubernetes, and one run of either under the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import boto3
+import kubernetes_ledger as ledger
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
+from faults import commit
+from operations import Operation, cut_off
+from running import ROOT, NotWell, Platform, plain, playbook_changes
+
+from lab import endpoints
+
+RESULTS = ROOT / "bench" / "results" / "kubernetes.json"
+ETCDCTL = (
+    "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt"
+    " --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key"
+)
+
+
+@dataclass
+class Outcome:
+    """What one run of a fault, or of an operation, showed. Times in seconds.
+
+    :ivar seconds_api: the longest time in which a client of the API got nothing acknowledged.
+    :ivar seconds_http: the longest time in which a client of the workload got no answer.
+    :ivar failed: requests to the workload without its answer.
+    :ivar refused: writes into the API without an acknowledgement.
+    :ivar missing: acknowledged writes that were not there.
+    :ivar twice: answers that nobody can have given.
+    """
+
+    fault: str
+    seconds_api: float
+    seconds_http: float
+    well_seconds: float
+    answered: int
+    failed: int
+    acknowledged: int
+    refused: int
+    missing: int
+    twice: int
+    answered_after: int
+    load: float
+    at: str
+    commit: str
+
+
+class Nodes:
+    """The Kubernetes of the platform, and its hosts."""
+
+    def __init__(self, platform: Platform):
+        self.platform = platform
+        self._find()
+
+    def _find(self) -> None:
+        found = endpoints.inventory()
+        hosts = found["_meta"]["hostvars"]
+        self.control_planes = sorted(found["kubernetes_control_plane"]["hosts"])
+        self.names = {slot: plain(hosts[slot]["ec2_private_dns"]) for slot in sorted(found["kubernetes"]["hosts"])}
+        self.zones = {slot: plain(hosts[slot]["ec2_zone"]) for slot in self.names}
+        self.cluster = ledger.Cluster(
+            domain=self.platform.domain,
+            edges=self.platform.edges,
+            authority=self.platform.authority,
+            ca=endpoints.secret(self.platform.name, "kubernetes/ca/certificate"),
+            pem=self._administrator(),
+        )
+
+    def _administrator(self) -> str:
+        """The certificate of an administrator, of any control plane that answers."""
+        for slot in self.control_planes:
+            try:
+                return kubernetes.embedded(self.platform.shell(slot, f"cat {kubernetes.ADMIN}"))
+            except subprocess.SubprocessError:
+                continue
+        raise NotWell("no control plane has an administrator's certificate")
+
+    def refresh(self) -> None:
+        """Find hosts again, after an operation that gives or takes instances."""
+        self.platform.refresh()
+        self._find()
+
+    def any_api(self) -> kubernetes.Client:
+        return self.cluster.api(next(iter(self.cluster.edges)))
+
+    def nodes(self) -> dict[str, dict]:
+        return kubernetes.read_nodes(self.any_api(), "")
+
+    def complaints(self) -> list[str]:
+        """What keeps the cluster from being well, as sentences."""
+        api = self.any_api()
+        try:
+            status, text = api.request("GET", "/readyz?verbose")
+            if status != 200:
+                return [text]
+            found = kubernetes.read_nodes(api, "")
+            pods = api.call("GET", "/api/v1/pods")["items"]
+        except (OSError, kubernetes.KubernetesError) as error:
+            return [str(error)]
+        bad = [f"there is no node {name}" for name in self.names.values() if name not in found]
+        bad += [f"{name} is not ready: {node['reason']}" for name, node in found.items() if not node["ready"]]
+        bad += [f"{name} is cordoned" for name, node in found.items() if not node["schedulable"]]
+        members = self.etcd_members()
+        if len(members) != len(self.control_planes):
+            bad.append(f"etcd has the members {members}")
+        for pod in pods:
+            name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            if "deletionTimestamp" in pod["metadata"] or pod["status"].get("phase") in ("Succeeded", "Failed"):
+                continue
+            ready, reason = kubernetes.condition(pod, "Ready")
+            if not ready:
+                bad.append(f"{name} is not ready: {reason}")
+        return bad or self._api_complaints()
+
+    def _api_complaints(self) -> list[str]:
+        """Every control plane answers itself."""
+        found = []
+        for slot in self.control_planes:
+            address = self.platform.hosts[slot][1]
+            api = kubernetes.Client(address, f"kubernetes.{self.platform.domain}", self.cluster.ca, self.cluster.pem)
+            view = kubernetes.member_view(api)
+            if not view["ready"]:
+                found.append(f"{slot}: {view['error']}")
+        return found
+
+    def wait_until_well(self, seconds: float = 300) -> None:
+        """Raises NotWell."""
+        deadline = time.monotonic() + seconds
+        while complaints := self.complaints():
+            if time.monotonic() > deadline:
+                raise NotWell(f"Kubernetes is not well after {seconds:.0f} s: {'; '.join(complaints)}")
+            time.sleep(2)
+
+    def in_etcd(self, slot: str, words: str) -> str:
+        """Run etcdctl in etcd's container of a control plane."""
+        find = "ctr -n k8s.io tasks ls | awk '$3 == \"RUNNING\" {print $2}'"
+        script = (
+            f'for pid in $({find}); do if [ "$(cat /proc/$pid/comm)" = etcd ]; then'
+            f" exec nsenter -t $pid -m {ETCDCTL} {words}; fi; done; exit 1"
+        )
+        return self.platform.shell(slot, script)
+
+    def etcd_members(self) -> list[str]:
+        """The names of etcd's members, as a control plane that answers tells them."""
+        return sorted(item["name"] for item in json.loads(self._ask_etcd("member list -w json"))["members"])
+
+    def _ask_etcd(self, words: str) -> str:
+        for slot in self.control_planes:
+            try:
+                return self.in_etcd(slot, words)
+            except subprocess.SubprocessError:
+                continue
+        return '{"members": []}'
+
+    def etcd_leader(self) -> str:
+        """The control plane with etcd's leader."""
+        for slot in self.control_planes:
+            (status,) = json.loads(self.in_etcd(slot, "endpoint status -w json"))
+            if status["Status"]["leader"] == status["Status"]["header"]["member_id"]:
+                return slot
+        raise NotWell("etcd has no leader")
+
+    def in_pod(self, program: str, script: str) -> str:
+        """Run a script in the network of the pod that has a program, with its names and the host's commands."""
+        inside = "mount --bind /proc/{pid}/root/etc/resolv.conf $(readlink -f /etc/resolv.conf); " + script
+        for slot in self.names:
+            with contextlib.suppress(subprocess.SubprocessError):
+                pid = self.platform.shell(slot, f"pidof {program}").split()[0]
+                break
+        words = ["nsenter", "-t", pid, "-n", "unshare", "-m", "sh", "-c", inside.format(pid=pid)]
+        return self.platform.shell(slot, shlex.join(words))
+
+    def pod_routes(self) -> dict[str, str]:
+        """The routes of pods in the VPC's route tables: network to instance."""
+        answer = boto3.client("ec2").describe_route_tables(
+            Filters=[{"Name": f"tag:kubernetes.io/cluster/{self.platform.name}", "Values": ["owned"]}]
+        )
+        return {
+            route["DestinationCidrBlock"]: route["InstanceId"]
+            for table in answer["RouteTables"]
+            for route in table["Routes"]
+            if "InstanceId" in route
+        }
+
+    def kill(self, slot: str, program: str) -> None:
+        """End a program of a control plane at once."""
+        self.platform.shell(slot, f"kill -9 $(pidof {program})")
+
+    def processes(self) -> dict[str, str]:
+        """The processes of every node that no unchanged run may restart, with the times of their starts."""
+        programs = (
+            "kubelet containerd etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy echo coredns"
+        )
+        line = f"ps -o pid=,lstart= -p $(pidof {programs} | tr ' ' ,) | sort"
+        return {slot: self.platform.shell(slot, line) for slot in self.names}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault.
+
+    :ivar inject: makes it; returns the hosts that suffer it.
+    :ivar expected: what the platform does, for the page of results.
+    :ivar repair: what AWS or the network does in the end; nothing that an operator of the platform does.
+    :ivar seconds: how long the fault goes on before the repair.
+    """
+
+    inject: Callable[[Nodes], list[str]]
+    expected: str
+    repair: Callable[[Nodes, list[str]], None] = lambda _nodes, _victims: None
+    seconds: float = 10.0
+
+
+def kill_api_server(nodes: Nodes) -> list[str]:
+    victim = nodes.control_planes[0]
+    nodes.kill(victim, "kube-apiserver")
+    return [victim]
+
+
+def kill_etcd_leader(nodes: Nodes) -> list[str]:
+    victim = nodes.etcd_leader()
+    nodes.kill(victim, "etcd")
+    return [victim]
+
+
+def lose_control_plane(nodes: Nodes) -> list[str]:
+    victim = nodes.etcd_leader()
+    nodes.platform.lab("fault", "kill", victim)
+    return [victim]
+
+
+def freeze_control_plane(nodes: Nodes) -> list[str]:
+    victim = nodes.etcd_leader()
+    nodes.platform.lab("fault", "freeze", victim)
+    return [victim]
+
+
+def heal(nodes: Nodes, victims: list[str]) -> None:
+    for victim in victims:
+        nodes.platform.lab("heal", victim)
+
+
+FAULTS = {
+    "API server killed": Fault(kill_api_server, "HAProxy leads to the others; the kubelet starts it again"),
+    "etcd's leader killed": Fault(kill_etcd_leader, "another member leads; the kubelet starts it again"),
+    "control plane with etcd's leader lost": Fault(
+        lose_control_plane, "the others go on; it comes back with its volumes", heal, 30
+    ),
+    "control plane with etcd's leader frozen": Fault(freeze_control_plane, "the others go on", heal, 30),
+}
+OPERATIONS: dict[str, Operation] = {}
+#: What test_kubernetes.py does in steps of its own: name and what it does to the clients.
+FURTHER: dict[str, str] = {}
+
+
+@contextmanager
+def under_load(nodes: Nodes, name: str):
+    """Clients ask the workload and write into the API, through each edge host, while the block runs; yields a dict with
+    the `moment`.
+
+    At the end the cluster must be well by itself, else NotWell is raised; then the dict has the `outcome`.
+    """
+    nodes.wait_until_well()
+    ledger.begin(nodes.any_api())
+    readers = [ledger.Requests(nodes.cluster, edge) for edge in nodes.cluster.edges]
+    writers = [ledger.Writes(nodes.cluster, edge) for edge in nodes.cluster.edges]
+    for client in (*readers, *writers):
+        client.start()
+    try:
+        time.sleep(5)
+        run = {"moment": time.monotonic()}
+        yield run
+        nodes.wait_until_well()
+        well = time.monotonic()
+        time.sleep(2)
+    finally:
+        for client in (*readers, *writers):
+            client.stop()
+    run["outcome"] = Outcome(
+        fault=name,
+        seconds_api=round(max(writer.gap(run["moment"]) for writer in writers), 2),
+        seconds_http=round(max(reader.gap(run["moment"]) for reader in readers), 2),
+        well_seconds=round(well - run["moment"], 1),
+        answered=sum(len(reader.answers) for reader in readers),
+        failed=sum(len(reader.errors) for reader in readers),
+        acknowledged=sum(len(writer.answers) for writer in writers),
+        refused=sum(len(writer.errors) for writer in writers),
+        missing=len(ledger.missing(nodes.any_api(), writers)),
+        twice=ledger.twice(readers),
+        answered_after=sum(moment > well for client in (*readers, *writers) for moment, *_rest in client.answers),
+        load=round(os.getloadavg()[1], 1),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+    )
+    ledger.end(nodes.any_api())
+    for client in (*readers, *writers):
+        print(client.edge, type(client).__name__, client.errors[:3])
+
+
+def run_fault(nodes: Nodes, name: str) -> Outcome:
+    """Make one fault under load; return what became of requests and writes."""
+    fault = FAULTS[name]
+    with under_load(nodes, name) as run:
+        run["moment"] = time.monotonic()
+        victims = fault.inject(nodes)
+        try:
+            time.sleep(fault.seconds)
+        finally:
+            fault.repair(nodes, victims)
+    return run["outcome"]
+
+
+def run_operation(nodes: Nodes, name: str) -> Outcome:
+    """Run an operation under load, cut off and repeated where it says so; return what became of requests and writes."""
+    operation = OPERATIONS[name]
+    with under_load(nodes, name) as run:
+        arguments = operation.prepare(nodes, "")
+        if operation.cut_at:
+            cut_off(operation.playbook, arguments, *operation.cut_at)
+        playbook_changes(operation.playbook, *arguments)
+        nodes.refresh()
+    return run["outcome"]
+
+
+def assert_nothing_lost(outcome: Outcome) -> None:
+    """What must hold after whatever happened to control planes: the workload is none of theirs to disturb."""
+    print(outcome)
+    assert outcome.missing == 0
+    assert outcome.twice == 0
+    assert outcome.failed == 0
+    assert outcome.answered_after > 0

@@ -1,0 +1,108 @@
+"""Kubernetes on the running platform: nodes of the cloud, HTTP through HAProxy, faults under load.
+
+Every acknowledged write into the API is there afterwards, and the workload answers each request. The times are recorded
+in bench/results/, not asserted.
+"""
+
+from __future__ import annotations
+
+import json
+
+import kubernetes_faults as faults
+import pytest
+from results import record
+from running import playbook_changes
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def nodes(platform):
+    found = faults.Nodes(platform)
+    found.wait_until_well()
+    return found
+
+
+def passed(outcome):
+    """Note an outcome, and require what must hold."""
+    record(faults.RESULTS, outcome)
+    faults.assert_nothing_lost(outcome)
+
+
+def test_nodes_are_those_of_the_cloud(nodes):
+    """The cloud controller manager knows each by its instance and zone, and has written the way to its pods."""
+    found = nodes.nodes()
+    assert sorted(found) == sorted(nodes.names.values())
+    instances = {slot: nodes.platform.hosts[slot][0] for slot in nodes.names}
+    for slot, name in nodes.names.items():
+        node = found[name]
+        assert node["ready"] and node["slot"] == slot
+        assert node["zone"] == nodes.zones[slot]
+        assert node["provider_id"] == f"aws:///{nodes.zones[slot]}/{instances[slot]}"
+        assert node["pod_network"] and not set(node["taints"]) & {
+            faults.kubernetes.UNINITIALIZED,
+            faults.kubernetes.UNROUTED,
+        }
+    assert {slot for slot in nodes.names if found[nodes.names[slot]]["control_plane"]} == set(nodes.control_planes)
+    assert nodes.pod_routes() == {found[nodes.names[slot]]["pod_network"]: instances[slot] for slot in nodes.names}
+
+
+def test_a_pod_answers_through_each_edge_host(nodes):
+    for edge in nodes.cluster.edges:
+        found = nodes.cluster.ask(edge, f"by {edge}")
+        assert found["body"] == f"by {edge}" and found["node"] in nodes.names.values()
+
+
+def test_pods_reach_each_other_across_nodes_and_names(nodes):
+    """From a worker's pod to CoreDNS on other nodes, and by the name that it gives to a service."""
+    shown = nodes.in_pod(
+        "echo",
+        "getent ahostsv4 echo.demo.svc.cluster.local kubernetes.default.svc.cluster.local || exit 1;"
+        " curl -sS -m 5 -d across http://echo.demo.svc.cluster.local/",
+    )
+    assert json.loads(shown.splitlines()[-1])["body"] == "across"
+
+
+def test_pods_do_not_reach_the_instances_credentials(nodes):
+    shown = nodes.in_pod(
+        "echo", "curl -s -m 3 -o /dev/null -w '%{exitcode}' http://169.254.169.254/latest/api/token; true"
+    )
+    assert shown.strip() == "28", "nothing may answer"
+
+
+def test_metrics_of_all_nodes_are_there(nodes):
+    items = nodes.any_api().call("GET", "/apis/metrics.k8s.io/v1beta1/nodes")["items"]
+    assert sorted(item["metadata"]["name"] for item in items) == sorted(nodes.names.values())
+
+
+def test_a_secret_is_encrypted_in_etcd(nodes):
+    name, planted = "planted", "planted-in-the-ledger"
+    api = nodes.any_api()
+    path = "/api/v1/namespaces/default/secrets"
+    api.call("DELETE", f"{path}/{name}", missing_ok=True)
+    api.call("POST", path, {"metadata": {"name": name}, "stringData": {"word": planted}})
+    stored = nodes.in_etcd(nodes.control_planes[0], f"get /registry/secrets/default/{name} --print-value-only")
+    assert "k8s:enc:secretbox" in stored and planted not in stored
+    api.call("DELETE", f"{path}/{name}")
+
+
+def test_a_second_run_changes_and_restarts_nothing(nodes):
+    before = nodes.processes()
+    assert playbook_changes("site", "-e", "platform_cloud=false") == 0
+    assert nodes.processes() == before
+
+
+@pytest.mark.parametrize("name", faults.FAULTS)
+def test_the_workload_answers_and_no_write_is_lost(nodes, name):
+    passed(faults.run_fault(nodes, name))
+
+
+@pytest.mark.parametrize("name", faults.OPERATIONS)
+def test_the_workload_answers_through_an_operation(nodes, name):
+    passed(faults.run_operation(nodes, name))
+
+
+def test_a_run_after_faults_changes_and_restarts_nothing(nodes):
+    before = nodes.processes()
+    assert playbook_changes("site", "-e", "platform_cloud=false") == 0
+    assert nodes.processes() == before
