@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.roles import playing
 
@@ -16,6 +18,14 @@ RELEASE = {
     "cloud-controller-manager": "v1.37.0",
     "metrics-server": "v0.9.0",
 }
+KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+AUTHORITIES = {
+    f"kubernetes/{name}/{part}": f"{part} of {name}"
+    for name in ("ca", "etcd_ca", "front_proxy_ca")
+    for part in ("certificate", "key")
+}
 VARIABLES = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
@@ -26,8 +36,10 @@ VARIABLES = {
         {"name": "workers", "components": ["kubernetes"], "count": 1},
     ],
     "platform_secrets": {
+        **AUTHORITIES,
         "kubernetes/encryption_key": "k" * 32,
         "kubernetes/ca/certificate": "the cluster's",
+        "kubernetes/service_account_key": KEY.decode(),
         "ca/certificate": "the platform's",
     },
     "ec2_private_dns": "ip-10-20-0-4.eu-west-1.compute.internal",
@@ -46,6 +58,7 @@ DOCUMENTS = {
     "join": "__kubernetes_join_configuration",
     "kubelet": "__kubernetes_kubelet_config",
     "proxy": "__kubernetes_proxy_config",
+    "kept": "__kubernetes_kept_keys",
     "audit": "__kubernetes_audit_policy",
     "encryption": "__kubernetes_encryption",
     "admission": "__kubernetes_admission",
@@ -159,6 +172,23 @@ def test_secrets_are_encrypted_and_never_in_the_audit_log(written):
     whole = [rule["level"] for rule in written["audit"]["rules"]].index("RequestResponse")
     secrets = next(n for n, rule in enumerate(written["audit"]["rules"]) if "secrets" in str(rule))
     assert secrets < whole
+
+
+def test_no_reading_of_secrets_and_no_change_of_rights_stays_out_of_the_audit_log(written):
+    for rule in written["audit"]["rules"]:
+        if rule["level"] == "None" and "nonResourceURLs" not in rule:
+            assert rule["resources"], rule
+            for group in rule["resources"]:
+                assert group["group"] != "rbac.authorization.k8s.io"
+                assert group["group"] or group["resources"] and "secrets" not in group["resources"]
+
+
+def test_the_keys_of_a_cluster_are_compared_by_their_content_alone(written):
+    assert {name for file in written["kept"] for name in file} == {"dest", "content", "secret"}
+    assert {file["dest"].rpartition("/")[2] for file in written["kept"]} == {
+        "ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub", "encryption.yaml",
+    }  # fmt: skip
+    assert all(file["secret"] for file in written["kept"])
 
 
 def test_kubelets_and_pods_have_safe_defaults(written):

@@ -36,7 +36,15 @@ AWAY = {"ready": False, "version": "", "error": "no answer"}
 
 
 def node(slot, **more):
-    found = {"ready": True, "reason": "", "zone": "eu-west-1a", "taints": [], "version": "1.37.2", "slot": slot}
+    found = {
+        "ready": True,
+        "reason": "",
+        "zone": "eu-west-1a",
+        "taints": [],
+        "routed": True,
+        "version": "1.37.2",
+        "slot": slot,
+    }
     return {**found, **more}
 
 
@@ -303,10 +311,12 @@ def cluster(**more):
         ("known", cluster(nodes={"n": node("control-1", zone="")}), "has not taken the node n up yet"),
         (
             "known",
-            cluster(nodes={"n": node("control-1", taints=[kubernetes.UNROUTED])}),
+            cluster(nodes={"n": node("control-1", routed=False)}),
             "The pods of the node n have no route",
         ),
-        ("known", cluster(nodes={"n": node("control-1", ready=False, zone="")}), ""),
+        ("known", cluster(nodes={"m": node("control-2"), "n": node("control-1", ready=False, zone="")}), ""),
+        ("known", cluster(nodes={"n": node("control-1", ready=False)}), "no node that is ready"),
+        ("known", cluster(nodes={}), "no node that is ready"),
         ("known", cluster(nodes={}, error="forbidden"), "The nodes cannot be read: forbidden"),
     ],
 )
@@ -314,6 +324,15 @@ def test_the_gate_says_what_is_missing(require, found, said):
     sentence = kubernetes.missing(found, "n", require, "control-1")
     assert said in sentence
     assert bool(said) == bool(sentence)
+
+
+@pytest.mark.parametrize(("status", "routed"), [(None, False), ("True", False), ("False", True)])
+def test_a_node_has_a_route_when_the_route_controller_says_so(status, routed):
+    conditions = [{"type": "Ready", "status": "True"}]
+    if status:
+        conditions.append({"type": "NetworkUnavailable", "status": status})
+    view = kubernetes.node_view({"metadata": {"name": "n"}, "status": {"conditions": conditions}})
+    assert (view["ready"], view["routed"]) == (True, routed)
 
 
 def test_what_the_disk_says(tmp_path):
