@@ -121,7 +121,9 @@ FILES = {
     "etc/resolv.conf": (0o644, ""),
 }
 
-MASKED = ("console-getty.service", "systemd-networkd-wait-online.service", "systemd-timesyncd.service")
+# nspawn mounts /tmp itself. A systemd that loses sight of that for a moment would mount another one over it, and
+# whoever has files there, such as a module of Ansible, finds them gone.
+MASKED = ("console-getty.service", "systemd-networkd-wait-online.service", "systemd-timesyncd.service", "tmp.mount")
 ENABLED = ("instance-keys.service", "instance-user-data.service", "ssh.service")
 # Rules of a timer that was missed would start all of apt's daily work in the first minute of a host.
 STAMPS = ("apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "e2scrub_all", "fstrim", "logrotate")

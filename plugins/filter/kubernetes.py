@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 
 try:
@@ -117,6 +118,19 @@ def kubernetes_args(arguments):
     ]
 
 
+def kubernetes_due(text, days):
+    """Return the certificates that end within some days or are missing, by name.
+
+    :arg text: what C(kubeadm certs check-expiration --output json) says, perhaps after lines of another kind.
+    """
+    listed = json.loads(text[text.index("{") :])["certificates"]
+    return sorted(
+        item["name"]
+        for item in listed
+        if not item.get("externallyManaged") and (item.get("missing") or item["residualTime"] < int(days) * 86400)
+    )
+
+
 def kubernetes_programs(files):
     """Return files of a release as the module artifacts takes them, each linked by its name from /usr/local/bin."""
     return [
@@ -168,7 +182,7 @@ def kubernetes_provider_id(value):
     return bool(_PROVIDER.match(str(value)))
 
 
-def kubernetes_skew(views, wanted, upgrade=False):
+def kubernetes_skew(views, wanted):
     """Return why the cluster may not be brought to a version, as a sentence, or an empty text.
 
     One minor at a time, never back, and no kubelet newer than an API server or more than three minors behind it
@@ -176,7 +190,6 @@ def kubernetes_skew(views, wanted, upgrade=False):
 
     :arg views: dict of slot to what kubernetes_cluster_info returned there.
     :arg wanted: version, without v.
-    :arg upgrade: what runs is brought from its version to the one wanted; without it both must be the same.
     """
     match = _VERSION.match(str(wanted))
     if not match:
@@ -202,18 +215,67 @@ def kubernetes_skew(views, wanted, upgrade=False):
             return (
                 f"The kubelet of {name} has {_text(version)}, more than three minors behind {wanted}; upgrade it first."
             )
-    return "" if upgrade else _unlike({**servers, **kubelets}, target)
-
-
-def _unlike(found, target):
-    """Return what has another version than I(target), as a sentence, or an empty text."""
-    for name, version in sorted(found.items()):
-        if version != target:
-            return (
-                f"kubernetes_version is {_text(target)}, but {name} has {_text(version)}, and the role kubernetes does"
-                f" not upgrade what runs; set kubernetes_version to {_text(version)}."
-            )
     return ""
+
+
+def kubernetes_other_version(view, wanted):
+    """Return that the cluster runs another version, as a sentence, or an empty text.
+
+    :arg view: what kubernetes_cluster_info returned on one host.
+    """
+    servers, kubelets = _versions({"": view})
+    others = {name: version for name, version in {**servers, **kubelets}.items() if _text(version) != wanted}
+    if not others:
+        return ""
+    name, version = sorted(others.items())[0]
+    return (
+        f"kubernetes_version is {wanted}, but {name} has {_text(version)};"
+        " bring the cluster to it by upgrade_kubernetes.yml."
+    )
+
+
+def kubernetes_upgrade_plan(views, control_planes, members, wanted):
+    """Return what an upgrade does, in its order: C(error), C(control_planes), C(nodes) (both slots) and C(lines).
+
+    A control plane that an earlier run has left half new, or that is not ready, comes first.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there.
+    :arg members: slots of all nodes, running or not.
+    """
+    plan = {"control_planes": [], "nodes": [], "lines": []}
+    answered = [view for view in views.values() if view["ready"]]
+    error = kubernetes_skew(views, wanted) if answered else "No API server is ready, so there is nothing to upgrade."
+    absent = [slot for slot in members if slot not in views]
+    if not error and absent:
+        error = f"{', '.join(absent)} took no part in this run and would be left behind; start or remove them first."
+    outside = [slot for slot in views if not (views[slot]["joined"] and views[slot]["finished"])]
+    if not error and outside:
+        error = (
+            f"{', '.join(outside)} have not joined the cluster yet;"
+            " end that by kubernetes.yml with the version that runs."
+        )
+    if error:
+        return dict(plan, error=error)
+    servers = {slot: member for view in answered for slot, member in view["members"].items()}
+    kubelets = {node["slot"]: node["version"] for view in answered for node in view["nodes"].values()}
+
+    def half(slot):
+        return views[slot]["applied"][1:] == ["upgrade"] or not servers[slot]["ready"]
+
+    parts = [slot for slot in control_planes if half(slot) or servers[slot]["version"] != wanted]
+    order = [slot for slot in control_planes if slot in views]
+    order += [slot for slot in members if slot not in control_planes]
+    plan["control_planes"] = sorted(parts, key=lambda slot: not half(slot))
+    plan["nodes"] = [
+        slot
+        for slot in order
+        if slot in parts or views[slot]["applied"][1:] == ["kubelet"] or kubelets.get(slot, "") != wanted
+    ]
+    plan["lines"] = [
+        f"parts of {slot}: {servers[slot]['version'] or 'not ready'} to {wanted}" for slot in plan["control_planes"]
+    ]
+    plan["lines"] += [f"kubelet of {slot}: {kubelets.get(slot, 'unknown')} to {wanted}" for slot in plan["nodes"]]
+    return dict(plan, error="")
 
 
 def _text(version):
@@ -229,8 +291,9 @@ def _versions(views):
     """Return (API servers, kubelets): dict of slot or node to version."""
     servers, kubelets = {}, {}
     for slot, view in views.items():
-        if view["finished"] and view["installed"]:
-            kubelets[slot] = _parsed(view["installed"])
+        # What the host starts next, when nobody can be asked.
+        if view["finished"] and view["installed"] and not view["ready"]:
+            kubelets[slot or "this host"] = _parsed(view["installed"])
         servers.update(
             {name: _parsed(member["version"]) for name, member in view["members"].items() if member["ready"]}
         )
@@ -245,12 +308,15 @@ class FilterModule:
         return {
             "kubernetes_args": kubernetes_args,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
+            "kubernetes_due": kubernetes_due,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
+            "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,
             "kubernetes_programs": kubernetes_programs,
             "kubernetes_provider_id": kubernetes_provider_id,
             "kubernetes_public_key": kubernetes_public_key,
             "kubernetes_skew": kubernetes_skew,
             "kubernetes_start": kubernetes_start,
+            "kubernetes_upgrade_plan": kubernetes_upgrade_plan,
         }

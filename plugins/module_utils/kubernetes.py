@@ -218,15 +218,29 @@ def read_nodes(api, name):
     return {item["metadata"]["name"]: node_view(item) for item in items}
 
 
-def newest(paths):
-    """Return the latest time of change among files, 0 when none exists."""
-    return max((os.stat(path).st_mtime for path in paths if os.path.exists(path)), default=0)
+def read_parts(api, name, manifests):
+    """Return why the parts of a control plane on one node are not ready, by part, an empty text for those that are.
+
+    :raises OSError, KubernetesError: as C(Client.call).
+    """
+    found = {}
+    for part in manifests:
+        pod = api.call("GET", f"/api/v1/namespaces/kube-system/pods/{part}-{name}", missing_ok=True)
+        ready, reason = condition(pod, "Ready") if pod else (False, "it has no pod yet")
+        found[part] = "" if ready else reason
+    return found
 
 
-def read_disk(etcd_directory, config_files=(), root="/"):
+def read_mark(path):
+    """Return the words of a mark file, none without the file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as handle:
+        return handle.read().split()
+
+
+def read_disk(etcd_directory, root="/"):
     """Return what this host's files say, as the module kubernetes_cluster_info returns it.
-
-    :arg config_files: files that a control plane's parts are made from; a part that is older is stale.
 
     :raises OSError, ValueError: the identity file cannot be read.
     """
@@ -245,14 +259,39 @@ def read_disk(etcd_directory, config_files=(), root="/"):
         "begins": os.path.exists(place(BASE + "/platform/init.yaml")),
         "installed": installed.group(1) if installed else "",
         "manifests": manifests,
-        "stale": [
-            name
-            for name in manifests
-            if newest([place(f"{BASE}/manifests/{name}.yaml")]) < newest(place(path) for path in config_files)
-        ],
+        "applied": read_mark(place(BASE + "/platform/applied")),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
     }
+
+
+def kubelet_fault(port=10248):
+    """Return why this host's kubelet does not answer, or an empty text; its node looks ready for a while after it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+        return "" if status == 200 else f"/healthz answers {status}"
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+def older(found, wanted):
+    """Return which part of this host has not the version that is wanted, as a sentence, or an empty text.
+
+    :arg wanted: dict with C(name), C(slot), C(server_version) and C(kubelet_version), empty for any.
+    """
+    server = found["members"].get(wanted["slot"], {}).get("version", "")
+    kubelet = found["nodes"][wanted["name"]]["version"]
+    for title, version, due in (
+        ("API server", server, wanted["server_version"]),
+        ("kubelet", kubelet, wanted["kubelet_version"]),
+    ):
+        if due and version != due:
+            return f"The {title} of {wanted['slot']} has {version or 'no version'} instead of {due}."
+    return ""
 
 
 def missing(found, name, require, slot=""):
@@ -273,11 +312,21 @@ def missing(found, name, require, slot=""):
         return f"No API server is ready ({reasons})."
     if require == "known":
         return _unknown(found)
+    return _unhealthy(found, name)
+
+
+def _unhealthy(found, name):
+    """Return what of this host's node is not well, as a sentence, or an empty text."""
+    if found.get("kubelet"):
+        return f"The kubelet of {name} does not answer ({found['kubelet']})."
     node = found["nodes"].get(name)
     if node is None:
         return f"Kubernetes has no node {name}{': ' + found['error'] if found['error'] else ''}."
     if not node["ready"]:
         return f"The node {name} is not ready ({node['reason']})."
+    for part, reason in found.get("parts", {}).items():
+        if reason:
+            return f"{part} of {name} is not ready ({reason})."
     return ""
 
 

@@ -28,11 +28,14 @@ options:
     description: Where a control plane's etcd has its volume.
     type: path
     default: /var/lib/etcd
-  config_files:
-    description: Files that a control plane's parts are made from.
-    type: list
-    elements: path
-    default: []
+  server_version:
+    description: Version that V(healthy) wants of this host's API server, if it has one.
+    type: str
+    default: ""
+  kubelet_version:
+    description: Version that V(healthy) wants of this host's node.
+    type: str
+    default: ""
   require:
     description:
       - What must be so before the module returns.
@@ -103,8 +106,16 @@ manifests:
   returned: always
   type: list
   elements: str
-stale:
-  description: Those that are older than one of O(config_files).
+kubelet:
+  description: Why this host's kubelet does not answer, an empty text when it does or when the host has not joined.
+  returned: always
+  type: str
+parts:
+  description: Why each of them is not ready, an empty text when it is; empty when no API server could be asked.
+  returned: always
+  type: dict
+applied:
+  description: What the last change of this host's part came to, a hash and perhaps that it was cut off.
   returned: always
   type: list
   elements: str
@@ -127,13 +138,17 @@ def read(params):
 
     :raises OSError, ValueError: a local file cannot be read.
     """
-    found = dict(kubernetes.read_disk(params["etcd_directory"], params["config_files"]), nodes={}, error="")
+    found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="", kubelet="")
+    if found["joined"]:
+        found["kubelet"] = kubernetes.kubelet_fault()
     members = params["members"]
     views = cluster_client.ask_all(members, lambda slot: kubernetes.member_view(kubernetes.client(params, slot)))
     ready = sorted((slot for slot in members if views[slot]["ready"]), key=lambda slot: slot != params["slot"])
     if ready and kubernetes.credentials():
         try:
-            found["nodes"] = kubernetes.read_nodes(kubernetes.client(params, ready[0]), params["name"])
+            api = kubernetes.client(params, ready[0])
+            found["nodes"] = kubernetes.read_nodes(api, params["name"])
+            found["parts"] = kubernetes.read_parts(api, params["name"], found["manifests"])
         except (OSError, kubernetes.KubernetesError) as error:
             found["error"] = str(error)
     return dict(found, members=views, ready=sorted(ready))
@@ -145,14 +160,16 @@ def main():
             **kubernetes.member_options(),
             "name": {"type": "str", "required": True},
             "etcd_directory": {"type": "path", "default": "/var/lib/etcd"},
-            "config_files": {"type": "list", "elements": "path", "default": []},
+            "server_version": {"type": "str", "default": ""},
+            "kubelet_version": {"type": "str", "default": ""},
             **cluster_client.gate_options("healthy", "redundant", "known"),
         },
         supports_check_mode=True,
     )
 
     def missing(found, name, require):
-        return kubernetes.missing(found, name, require, module.params["slot"])
+        sentence = kubernetes.missing(found, name, require, module.params["slot"])
+        return sentence or (kubernetes.older(found, module.params) if require == "healthy" else "")
 
     try:
         found, sentence = cluster_client.gate(module, read, missing)

@@ -125,14 +125,16 @@ class Nodes:
         return bad or self._api_complaints()
 
     def _api_complaints(self) -> list[str]:
-        """Every control plane answers itself."""
-        found = []
+        """Every control plane answers itself, asked by its own host: others may not reach it past HAProxy."""
+        found, name = [], f"kubernetes.{self.platform.domain}"
         for slot in self.control_planes:
-            address = self.platform.hosts[slot][1]
-            api = kubernetes.Client(address, f"kubernetes.{self.platform.domain}", self.cluster.ca, self.cluster.pem)
-            view = kubernetes.member_view(api)
-            if not view["ready"]:
-                found.append(f"{slot}: {view['error']}")
+            own = f"--resolve {name}:6443:{self.platform.hosts[slot][1]} --cacert /etc/kubernetes/pki/ca.crt"
+            try:
+                shown = self.platform.shell(slot, f"curl -sS --max-time 10 {own} https://{name}:6443/readyz")
+            except subprocess.SubprocessError as error:
+                shown = str(getattr(error, "stderr", "") or error)
+            if shown.strip() != "ok":
+                found.append(f"{slot}: {shown.strip()}")
         return found
 
     def wait_until_well(self, seconds: float = 300) -> None:
@@ -148,7 +150,7 @@ class Nodes:
         find = "ctr -n k8s.io tasks ls | awk '$3 == \"RUNNING\" {print $2}'"
         script = (
             f'for pid in $({find}); do if [ "$(cat /proc/$pid/comm)" = etcd ]; then'
-            f" exec nsenter -t $pid -m {ETCDCTL} {words}; fi; done; exit 1"
+            f" nsenter -t $pid -m {ETCDCTL} {words} && exit; fi; done; exit 1"
         )
         return self.platform.shell(slot, script)
 
@@ -174,12 +176,14 @@ class Nodes:
 
     def in_pod(self, program: str, script: str) -> str:
         """Run a script in the network of the pod that has a program, with its names and the host's commands."""
-        inside = "mount --bind /proc/{pid}/root/etc/resolv.conf $(readlink -f /etc/resolv.conf); " + script
+        # The pod's own file is mounted in its namespace, from where it cannot be mounted here.
+        names = "cp /proc/PID/root/etc/resolv.conf /run/pod.conf && mount --bind /run/pod.conf /etc/resolv.conf"
+        inside = f"{names} || exit 1; {script}"
         for slot in self.names:
             with contextlib.suppress(subprocess.SubprocessError):
                 pid = self.platform.shell(slot, f"pidof {program}").split()[0]
                 break
-        words = ["nsenter", "-t", pid, "-n", "unshare", "-m", "sh", "-c", inside.format(pid=pid)]
+        words = ["nsenter", "-t", pid, "-n", "unshare", "-m", "sh", "-c", inside.replace("PID", pid)]
         return self.platform.shell(slot, shlex.join(words))
 
     def pod_routes(self) -> dict[str, str]:

@@ -79,7 +79,9 @@ def test_a_secret_is_encrypted_in_etcd(nodes):
     path = "/api/v1/namespaces/default/secrets"
     api.call("DELETE", f"{path}/{name}", missing_ok=True)
     api.call("POST", path, {"metadata": {"name": name}, "stringData": {"word": planted}})
-    stored = nodes.in_etcd(nodes.control_planes[0], f"get /registry/secrets/default/{name} --print-value-only")
+    stored = nodes.in_etcd(
+        nodes.control_planes[0], f"get /registry/secrets/default/{name} --print-value-only | tr -cd '[:print:]'"
+    )
     assert "k8s:enc:secretbox" in stored and planted not in stored
     api.call("DELETE", f"{path}/{name}")
 

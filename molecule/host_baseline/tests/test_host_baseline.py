@@ -16,6 +16,12 @@ def test_name_and_hosts(host):
     assert host.addr("localhost").is_resolvable
 
 
+def test_nothing_is_mounted_over_tmp_while_the_host_runs(host):
+    """The lab's hosts have it from outside: systemd must never mount a second one over what is in use."""
+    assert host.run("systemctl start tmp.mount").rc != 0
+    assert host.check_output("findmnt --noheadings --output TARGET /tmp").split() == ["/tmp"]
+
+
 def test_chrony_runs_with_the_amazon_time_source(host):
     assert host.service("chrony").is_running
     assert host.service("chrony").is_enabled

@@ -41,7 +41,7 @@ def test_the_newest_result_counts(page):
 def test_what_was_not_run_says_so(page):
     text = page.render([])
     products = ((page.FAULTS, page.OPERATIONS, page.FURTHER),)
-    products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq))
+    products += tuple((one.FAULTS, one.OPERATIONS, one.FURTHER) for one in (page.kafka, page.rabbitmq, page.kubernetes))
     assert text.count("| not run |") == sum(len(items) for product in products for items in product)
 
 
@@ -74,10 +74,31 @@ def test_kafka_and_rabbitmq_have_their_own_tables(page):
     )
 
 
+def test_kubernetes_tells_the_api_from_the_workload(page):
+    found = {
+        "fault": "API server killed",
+        "seconds_api": 1.26,
+        "seconds_http": 0.31,
+        "well_seconds": 31.2,
+        "answered": 900,
+        "failed": 0,
+        "acknowledged": 400,
+        "refused": 2,
+        "missing": 0,
+        "load": 2.5,
+        "at": "2026-11-29T11:00:00+00:00",
+        "commit": "abc1234",
+    }
+    assert "| 1.3 | 0.3 | 31 | 900 | 0 | 400 | 2 | 0 | 2.5 | 2026-11-29, abc1234 |" in page.render(
+        [], of_kubernetes=[found]
+    )
+
+
 def test_every_line_of_a_table_has_all_columns(page):
     text = page.render([outcome("switchover", 2)])
-    parts = text.replace("## RabbitMQ", "## Kafka").split("## Kafka")
-    for part, columns in zip(parts, (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS), strict=True):
+    parts = text.replace("## RabbitMQ", "## Kafka").replace("## Kubernetes", "## Kafka").split("## Kafka")
+    wanted = (page.COLUMNS, page.KAFKA_COLUMNS, page.RABBITMQ_COLUMNS, page.KUBERNETES_COLUMNS)
+    for part, columns in zip(parts, wanted, strict=True):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines} == {len(columns) + 1}
 

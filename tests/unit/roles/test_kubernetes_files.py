@@ -52,6 +52,18 @@ VARIABLES = {
     "kubernetes_etcd_args": {"election-timeout": 5000},
     "kubernetes_kubelet_config": {"maxPods": 50},
 }
+OTHERS = {
+    f"control-{index}": {
+        "ec2_private_dns": f"ip-10-20-0-{index}.eu-west-1.compute.internal",
+        "ec2_private_ip": f"10.20.0.{index}",
+    }
+    for index in (2, 3)
+}
+GROUPS = {
+    "state_running": {"hosts": {"control-1": {}, "control-2": {}}},
+    "kubernetes_control_plane": {"hosts": {"control-1": {}, **dict.fromkeys(OTHERS, {})}},
+}
+HOSTS = {"all": {"hosts": {"control-1": VARIABLES, **OTHERS}, "children": GROUPS}}
 DOCUMENTS = {
     "cluster": "__kubernetes_cluster_configuration",
     "init": "__kubernetes_init_configuration",
@@ -63,6 +75,13 @@ DOCUMENTS = {
     "encryption": "__kubernetes_encryption",
     "admission": "__kubernetes_admission",
     "images": "__kubernetes_control_plane_images",
+    "upgrade": "__kubernetes_upgrade_configuration",
+    "backup": "__kubernetes_backup_settings",
+    "refusal": "__kubernetes_restore_refusal",
+    "restart": "__kubernetes_restart_files",
+    "etcd": "__kubernetes_etcd_urls",
+    "known": "__kubernetes_etcd_known",
+    "staying": "__kubernetes_staying_addresses",
     "cloud": "__kubernetes_addons_cloud_objects",
     "metrics": "__kubernetes_addons_metrics_objects",
     "dns": "__kubernetes_addons_dns_objects",
@@ -90,7 +109,7 @@ def written(tmp_path_factory):
             "content": "{{ lookup('vars', item.value) | to_nice_yaml }}",
         },
         "loop": "{{ documents | dict2items }}",
-        "vars": {"documents": DOCUMENTS},
+        "vars": {"documents": DOCUMENTS, "__kubernetes_moment": "now"},
     }
     units = {
         "ansible.builtin.template": {
@@ -107,8 +126,13 @@ def written(tmp_path_factory):
         },
         "vars": {"documents": [{"kind": "A", "apiVersion": "v1"}, {"kind": "B", "apiVersion": "v1"}]},
     }
-    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": [*files, given, own, save, several, units]}
-    code, text = playing.run(path, [play], {"all": {"hosts": {"control-1": VARIABLES}}})
+    play = {
+        "name": "Write",
+        "hosts": "control-1",
+        "gather_facts": False,
+        "tasks": [*files, given, own, save, several, units],
+    }
+    code, text = playing.run(path, [play], HOSTS)
     assert code == 0, text
     found = {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
     texts = {name: (path / name).read_text().splitlines() for name in UNITS}
@@ -228,6 +252,35 @@ def test_the_addons_are_objects_with_the_releases_images(written):
     assert metrics["APIService"]["spec"]["caBundle"] and "insecureSkipTLSVerify" not in metrics["APIService"]["spec"]
     for item in written["cloud"] + written["metrics"]:
         assert item["apiVersion"] and item["metadata"]["name"]
+
+
+def test_kubeadm_is_told_how_to_change_a_host(written):
+    assert written["upgrade"]["apply"]["kubernetesVersion"] == "v1.37.2"
+    assert written["upgrade"]["node"]["patches"] == {"directory": "/etc/kubernetes/platform/patches"}
+    assert "kubernetesVersion" not in written["upgrade"]["node"]
+    names = [item["dest"].rpartition("/")[2] for item in written["restart"]]
+    assert names[0] == "etcd9+merge.yaml" and len(names) == 4
+    assert yaml.safe_load(written["restart"][0]["content"])["metadata"]["annotations"] == {
+        "selfhosted.ec2/restarted": "now"
+    }
+
+
+def test_members_of_etcd_are_asked_by_their_nodes(written):
+    assert written["etcd"] == {
+        "ip-10-20-0-4.eu-west-1.compute.internal": "https://10.20.0.4:2379",
+        "ip-10-20-0-2.eu-west-1.compute.internal": "https://10.20.0.2:2379",
+    }
+    assert len(written["known"]) == 4 and list(written["staying"]) == ["control-1", "control-2", "control-3"]
+
+
+def test_snapshots_go_to_the_volume_and_to_the_platforms_bucket(written):
+    assert written["backup"]["bucket"] == "" and written["backup"]["directory"] == "/var/lib/etcd/snapshots"
+    assert written["backup"]["tools"] == "/opt/kubernetes/etcd-3.7.0-0"
+    assert written["backup"]["keep"] == 168
+
+
+def test_a_restore_has_to_be_meant(written):
+    assert written["refusal"].startswith("kubernetes_restore is {}; give key (latest, or the key of a backup in")
 
 
 def test_dns_survives_the_loss_of_a_node(written):

@@ -210,25 +210,17 @@ def at(server, kubelet):
     ],
 )
 def test_versions_too_far_apart_are_refused(wanted, server, kubelet, said):
-    found = filters.kubernetes_skew(at(server, kubelet), wanted, upgrade=True)
+    found = filters.kubernetes_skew(at(server, kubelet), wanted)
     assert said in found
     assert bool(said) == bool(found)
 
 
-@pytest.mark.parametrize(("server", "kubelet"), [("1.36.4", "1.36.4"), ("1.37.1", "1.37.1"), ("1.37.2", "1.37.1")])
-def test_another_version_than_what_runs_is_refused_without_an_upgrade(server, kubelet):
-    found = filters.kubernetes_skew(at(server, kubelet), "1.37.2")
-    assert f"has {kubelet}, and the role kubernetes does not upgrade what runs" in found
-    assert filters.kubernetes_skew(at("1.37.2", "1.37.2"), "1.37.2") == ""
-
-
 def test_without_an_api_server_the_version_is_that_of_the_installed_kubelet():
-    views = fresh()
-    views["workers-1"].update(joined=True, finished=True, installed="1.36.4")
-    assert "workers-1 has 1.36.4, and the role" in filters.kubernetes_skew(views, "1.37.2")
-    assert "workers-1 has 1.36.4 already" in filters.kubernetes_skew(views, "1.36.3")
-    views["workers-1"].update(finished=False)
-    assert filters.kubernetes_skew(views, "1.37.2") == ""
+    view = {**EMPTY, "joined": True, "finished": True, "installed": "1.36.4"}
+    assert "this host has 1.36.4;" in filters.kubernetes_other_version(view, "1.37.2")
+    assert filters.kubernetes_other_version(view, "1.36.4") == ""
+    assert "workers-1 has 1.36.4 already" in filters.kubernetes_skew({"workers-1": view}, "1.36.3")
+    assert filters.kubernetes_other_version({**view, "finished": False}, "1.37.2") == ""
 
 
 def test_networks_must_not_overlap():
@@ -343,17 +335,14 @@ def test_what_the_disk_says(tmp_path):
     (tmp_path / "usr/local/bin").mkdir(parents=True)
     (tmp_path / "usr/local/bin/kubelet").symlink_to("/opt/kubernetes/kubelet-1.37.2/kubelet-linux-amd64")
     (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
-    source = tmp_path / "source"
-    source.touch()
-    import os
-
-    os.utime(source, (2_000_000_000, 2_000_000_000))
-    found = kubernetes.read_disk("/var/lib/etcd", ["/source"], str(tmp_path))
+    found = kubernetes.read_disk("/var/lib/etcd", str(tmp_path))
     assert found["joined"] and not found["finished"] and found["holds_etcd"] and not found["begins"]
     assert found["installed"] == "1.37.2"
-    assert (found["manifests"], found["stale"]) == (["etcd"], ["etcd"])
+    assert (found["manifests"], found["applied"]) == (["etcd"], [])
     assert found["identity"] == {"member": "control-1"}
-    assert kubernetes.read_disk("/var/lib/etcd", ["/absent"], str(tmp_path))["stale"] == []
+    (tmp_path / "etc/kubernetes/platform").mkdir()
+    (tmp_path / "etc/kubernetes/platform/applied").write_text("abc restart\n")
+    assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["applied"] == ["abc", "restart"]
 
 
 # Tokens

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
+import socket
 
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_nodes
-from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_node
+from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_drain_info, kubernetes_node
 
 
 def pod(name, kind="ReplicaSet", phase="Running", mirror=False, **metadata):
@@ -170,3 +172,139 @@ def test_members_of_etcd_without_a_control_plane():
         {"name": "ip-10-20-0-3.eu-west-1.compute.internal", "peer_urls": ["https://10.20.0.3:2380"]},
     ]
     assert filters.kubernetes_etcd_strangers(members, known) == members[2:]
+
+
+def test_certificates_that_end_soon_or_are_missing_are_due():
+    listed = [
+        {"name": "apiserver", "residualTime": 86400 * 59, "missing": False},
+        {"name": "etcd-peer", "residualTime": 86400 * 61, "missing": False},
+        {"name": "super-admin.conf", "residualTime": 0, "missing": True},
+        {"name": "theirs", "residualTime": 5, "externallyManaged": True},
+    ]
+    text = "[check-expiration] Reading\n" + json.dumps({"kind": "CertificateExpirationInfo", "certificates": listed})
+    assert filters.kubernetes_due(text, 60) == ["apiserver", "super-admin.conf"]
+    assert filters.kubernetes_due(text, "0") == ["super-admin.conf"]
+
+
+def test_the_gate_names_the_part_that_is_not_ready():
+    found = {
+        "members": {"control-1": {"ready": True, "error": ""}},
+        "ready": ["control-1"],
+        "nodes": {"n": {"ready": True, "reason": ""}},
+        "error": "",
+        "parts": {"etcd": "", "kube-scheduler": "containers with unready status"},
+    }
+    said = kubernetes.missing(found, "n", "healthy", "control-1")
+    assert said == "kube-scheduler of n is not ready (containers with unready status)."
+
+
+def test_parts_are_asked_for_by_the_name_of_the_node():
+    class Pods:
+        def call(self, _method, path, missing_ok):
+            ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            return ready if path.endswith("/etcd-n") and missing_ok else None
+
+    assert kubernetes.read_parts(Pods(), "n", ["etcd", "kube-apiserver"]) == {
+        "etcd": "",
+        "kube-apiserver": "it has no pod yet",
+    }
+
+
+CONTROL = ["control-1", "control-2", "control-3"]
+
+
+def cluster(servers=("1.36.4",) * 3, kubelets=("1.36.4",) * 4, **applied):
+    """Views of three control planes and a worker; a version of None is an API server that is not ready."""
+    slots = [*CONTROL, "workers-1"]
+    members = {
+        slot: {"ready": bool(version), "version": version or "", "error": ""}
+        for slot, version in zip(CONTROL, servers, strict=True)
+    }
+    nodes = {slot + ".n": {"slot": slot, "version": version} for slot, version in zip(slots, kubelets, strict=True)}
+    ready = [slot for slot in CONTROL if members[slot]["ready"]]
+    view = {"members": members, "nodes": nodes, "ready": ready, "joined": True, "finished": True, "installed": ""}
+    return {slot: {**view, "applied": ["hash", *applied.get(slot.replace("-", "_"), [])]} for slot in slots}
+
+
+def plan(views, wanted="1.37.2", members=(*CONTROL, "workers-1")):
+    return filters.kubernetes_upgrade_plan(views, CONTROL, list(members), wanted)
+
+
+def test_control_planes_come_first_and_kubelets_when_all_of_them_are_new():
+    found = plan(cluster())
+    assert found["error"] == ""
+    assert found["control_planes"] == CONTROL and found["nodes"] == [*CONTROL, "workers-1"]
+    assert found["lines"][0] == "parts of control-1: 1.36.4 to 1.37.2"
+    assert found["lines"][-1] == "kubelet of workers-1: 1.36.4 to 1.37.2"
+
+
+def test_an_upgrade_that_was_cut_off_goes_on_where_it_was():
+    found = plan(cluster(("1.37.2", "1.36.4", "1.36.4"), control_1=["kubelet"]))
+    assert found["control_planes"] == ["control-2", "control-3"] and found["nodes"][0] == "control-1"
+    found = plan(cluster(("1.37.2", "1.37.2", "1.36.4"), control_2=["upgrade"]))
+    assert found["control_planes"] == ["control-2", "control-3"]
+    found = plan(cluster(("1.37.2", "1.36.4", None)))
+    assert found["control_planes"] == ["control-3", "control-2"]
+    found = plan(cluster(("1.37.2",) * 3, ("1.37.2", "1.37.2", "1.37.2", "1.36.4")))
+    assert found["control_planes"] == [] and found["nodes"] == ["workers-1"]
+    found = plan(cluster(("1.37.2",) * 3, ("1.37.2",) * 4, control_3=["kubelet"]))
+    assert found["nodes"] == ["control-3"]
+
+
+def test_nothing_is_left_to_do_when_all_have_the_version():
+    found = plan(cluster(), "1.36.4")
+    assert (found["control_planes"], found["nodes"], found["lines"], found["error"]) == ([], [], [], "")
+
+
+@pytest.mark.parametrize(
+    ("views", "wanted", "said"),
+    [
+        (cluster(), "1.38.0", "go through 1.37 first, one minor at a time"),
+        (cluster(), "1.36.3", "Kubernetes never goes back"),
+        (cluster(kubelets=("1.36.4", "1.36.4", "1.36.4", "1.33.1")), "1.37.2", "more than three minors behind"),
+        (cluster((None,) * 3), "1.37.2", "No API server is ready"),
+        ({slot: view for slot, view in cluster().items() if slot != "workers-1"}, "1.37.2", "workers-1 took no part"),
+        (
+            {slot: {**view, "finished": slot != "workers-1"} for slot, view in cluster().items()},
+            "1.37.2",
+            "workers-1 have not joined the cluster yet",
+        ),
+    ],
+)
+def test_what_an_upgrade_refuses(views, wanted, said):
+    found = plan(views, wanted)
+    assert said in found["error"] and found["nodes"] == []
+
+
+def test_another_version_is_not_brought_by_the_way():
+    view = cluster(("1.37.2",) * 3, ("1.37.2", "1.37.2", "1.37.2", "1.36.4"))["control-1"]
+    said = filters.kubernetes_other_version(view, "1.37.2")
+    assert said.startswith("kubernetes_version is 1.37.2, but workers-1.n has 1.36.4;")
+    assert filters.kubernetes_other_version(cluster()["control-1"], "1.36.4") == ""
+
+
+def test_the_gate_waits_for_the_version():
+    found = cluster(("1.37.2", "1.36.4", "1.36.4"))["control-1"]
+    wanted = {"name": "control-1.n", "slot": "control-1", "server_version": "1.37.2", "kubelet_version": ""}
+    assert kubernetes.older(found, wanted) == ""
+    said = kubernetes.older(found, {**wanted, "kubelet_version": "1.37.2"})
+    assert said == "The kubelet of control-1 has 1.36.4 instead of 1.37.2."
+    said = kubernetes.older(found, {**wanted, "slot": "control-2"})
+    assert said == "The API server of control-2 has 1.36.4 instead of 1.37.2."
+
+
+def test_a_kubelet_that_does_not_answer_shows_before_its_node_does():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert "refused" in kubernetes.kubelet_fault(unused.getsockname()[1])
+    found = {**cluster()["control-1"], "kubelet": "Connection refused"}
+    assert kubernetes.missing(found, "control-1.n", "healthy", "control-1") == (
+        "The kubelet of control-1.n does not answer (Connection refused)."
+    )
+
+
+def test_what_stops_the_drain_of_slots(monkeypatch):
+    api = Api([node(), node("other", slot="workers-2")], [pod("lone", kind="")])
+    monkeypatch.setattr(kubernetes_nodes, "read_budgets", lambda _api: [])
+    params = {"node_slots": ["workers-1"], "allow_bare_pods": False}
+    assert list(kubernetes_drain_info.run(params, api)) == ["ip-10-20-0-9.ec2.internal"]

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The selfhosted.ec2 authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kept_files
+short_description: Keep files as they are before a change, and bring them back
+version_added: 0.1.0
+author: The selfhosted.ec2 authors (@selfhosted)
+description:
+  - What was kept stays until it is dropped, so that a change that was cut off and begun anew does not take its own half
+    for the state before.
+extends_documentation_fragment:
+  - selfhosted.ec2.attributes.change
+  - selfhosted.ec2.attributes.linux
+attributes:
+  diff_mode:
+    support: none
+options:
+  directory:
+    description: Where the copies are kept.
+    type: path
+    required: true
+  files:
+    description: Files to keep, patterns of the shell. They need names of their own, whatever their directories.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - "V(kept): there are copies; those that are there already are left alone."
+      - "V(restored): each file is as it was kept, where it was; files of the patterns that were not kept are removed."
+      - "V(dropped): there are no copies."
+    type: str
+    choices: [kept, restored, dropped]
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Keep the manifests
+  selfhosted.ec2.kept_files:
+    directory: /etc/kubernetes/platform/before
+    files: [/etc/kubernetes/manifests/*.yaml]
+    state: kept
+"""
+
+RETURN = r"""
+files:
+  description: Files that were, or in check mode would be, kept or changed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import glob
+import json
+import os
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+
+INDEX = "index.json"
+
+
+def found(patterns):
+    """Return the files of patterns, sorted."""
+    return sorted(path for pattern in patterns for path in glob.glob(pattern) if os.path.isfile(path))
+
+
+def keep(directory, patterns, check_mode):
+    """Copy the files, all or none; return those that were copied."""
+    if os.path.exists(directory):
+        return []
+    paths = found(patterns)
+    if not check_mode:
+        fresh = directory + ".new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        os.makedirs(fresh, mode=0o700)
+        for path in paths:
+            shutil.copy2(path, os.path.join(fresh, os.path.basename(path)))
+        with open(os.path.join(fresh, INDEX), "w", encoding="utf-8") as handle:
+            json.dump(paths, handle)
+        os.rename(fresh, directory)
+    return paths
+
+
+def content(path):
+    """Return the content of a file, None without it."""
+    if not os.path.exists(path):
+        return None
+    with open(path, "rb") as handle:
+        return handle.read()
+
+
+def restore(directory, patterns, check_mode):
+    """Bring the files back, each atomically; return those that changed.
+
+    :raises OSError, ValueError: nothing was kept.
+    """
+    with open(os.path.join(directory, INDEX), encoding="utf-8") as handle:
+        kept = json.load(handle)
+    changed = []
+    for path in kept:
+        copy = os.path.join(directory, os.path.basename(path))
+        if content(path) == content(copy):
+            continue
+        changed.append(path)
+        if not check_mode:
+            # Beside its directory: whoever watches that one must not take the unfinished file for a further one.
+            fresh = os.path.dirname(path) + ".new"
+            shutil.copy2(copy, fresh)
+            os.replace(fresh, path)
+    for path in sorted(set(found(patterns)) - set(kept)):
+        changed.append(path)
+        if not check_mode:
+            os.unlink(path)
+    return changed
+
+
+def drop(directory, check_mode):
+    """Remove the copies; return their directory, if it was there."""
+    if not os.path.exists(directory):
+        return []
+    if not check_mode:
+        shutil.rmtree(directory)
+    return [directory]
+
+
+def run(params, check_mode):
+    """Return the files that changed."""
+    if params["state"] == "dropped":
+        return drop(params["directory"], check_mode)
+    return {"kept": keep, "restored": restore}[params["state"]](params["directory"], params["files"], check_mode)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "files": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["kept", "restored", "dropped"], "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        files = run(module.params, module.check_mode)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"The files of {module.params['directory']} were not {module.params['state']}: {error}.")
+    module.exit_json(changed=bool(files), files=files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Files are kept once, brought back as they were, and a change that was cut off never takes its own half for them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.selfhosted.ec2.plugins.modules import kept_files
+
+
+@pytest.fixture
+def place(tmp_path):
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "etcd.yaml").write_text("old")
+    (tmp_path / "config.yaml").write_text("old")
+    return tmp_path
+
+
+def run(place, state, check_mode=False):
+    params = {
+        "directory": str(place / "before"),
+        "files": [str(place / "manifests/*.yaml"), str(place / "config.yaml")],
+        "state": state,
+    }
+    return [path.removeprefix(str(place) + "/") for path in kept_files.run(params, check_mode)]
+
+
+def test_what_was_kept_first_comes_back_and_what_came_besides_goes(place):
+    assert run(place, "kept") == ["config.yaml", "manifests/etcd.yaml"]
+    (place / "manifests/etcd.yaml").write_text("half")
+    assert run(place, "kept") == []
+    (place / "manifests/api.yaml").write_text("new")
+    assert run(place, "restored") == ["manifests/etcd.yaml", "manifests/api.yaml"]
+    assert [path.name for path in (place / "manifests").iterdir()] == ["etcd.yaml"]
+    assert (place / "manifests/etcd.yaml").read_text() == "old"
+    assert run(place, "restored") == []
+    assert run(place, "dropped") == ["before"] and run(place, "dropped") == []
+
+
+def test_copies_that_were_cut_off_do_not_count(place):
+    (place / "before.new").mkdir()
+    (place / "before.new/etcd.yaml").write_text("half")
+    assert run(place, "kept")
+    assert (place / "before/etcd.yaml").read_text() == "old"
+
+
+def test_a_file_that_has_gone_comes_back(place):
+    run(place, "kept")
+    (place / "config.yaml").unlink()
+    assert run(place, "restored", check_mode=True) == ["config.yaml"]
+    assert not (place / "config.yaml").exists()
+    assert run(place, "restored") == ["config.yaml"]
+
+
+def test_nothing_is_brought_back_that_was_not_kept(place):
+    with pytest.raises(OSError, match="index.json"):
+        run(place, "restored")
+
+
+def test_check_mode_keeps_nothing(place):
+    assert run(place, "kept", check_mode=True)
+    assert not (place / "before").exists()
