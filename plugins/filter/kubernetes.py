@@ -29,7 +29,7 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     """Return how a host starts, as dict C(state) and C(error).
 
     C(keep): it is a node. C(adopt): it is one whose join was cut off at its very end. C(reset): its join was cut off
-    before. C(init): it begins the cluster. C(join): it joins.
+    before. C(init): it begins the cluster, also when its first attempt was cut off. C(join): it joins.
 
     :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
     :arg node: name of the host's node.
@@ -41,16 +41,18 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     if error:
         return {"state": "refused", "error": error}
     if view["joined"] and view["finished"]:
-        return {"state": "keep", "error": ""}
+        return _keep(view, slot, control_planes)
     ready = sorted({name for other in views.values() for name in other["ready"]})
     if view["joined"]:
         own = view["nodes"].get(node, {})
-        whole = own.get("ready") and (slot not in control_planes or slot in ready)
-        return {"state": "adopt" if whole else "reset", "error": ""}
-    if view["manifests"]:
+        if own.get("ready") and (slot not in control_planes or slot in ready):
+            return {"state": "adopt", "error": ""}
+    if _begins(view) and not ready:
+        return _first(views, slot, control_planes)
+    if view["joined"] or view["manifests"]:
         return {"state": "reset", "error": ""}
     if slot in control_planes and view["holds_etcd"]:
-        if slot == replace and ready:
+        if ready and (slot == replace or _begins(view)):
             return {"state": "reset", "error": ""}
         return {
             "state": "refused",
@@ -62,14 +64,33 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     return _first(views, slot, control_planes)
 
 
+def _keep(view, slot, control_planes):
+    """Return how a node starts that is one already; with an empty volume its etcd would begin a second cluster."""
+    if slot in control_planes and not (view["holds_etcd"] and view["identity"]):
+        return {
+            "state": "refused",
+            "error": f"{slot} is a control plane, but its etcd volume holds no member's data; attach the volume that"
+            " it had, or give the slot a new instance by replace_node.yml.",
+        }
+    return {"state": "keep", "error": ""}
+
+
+def _begins(view):
+    """Tell whether a cluster's first start was cut off on a host, so that its data is of one that never was."""
+    return view["begins"] and not view["finished"] and not view["identity"]
+
+
 def _first(views, slot, control_planes):
     """Return how a host starts while no API server answers."""
-    full = sorted(name for name, view in views.items() if view["joined"] or view["holds_etcd"])
+    begun = [name for name in control_planes if name in views and _begins(views[name])]
+    full = sorted(name for name, view in views.items() if name not in begun and (view["joined"] or view["holds_etcd"]))
     error = member_start.no_first_start("No API server answers", full, control_planes, views)
     if error:
         return {"state": "refused", "error": error}
-    first = next(name for name in control_planes if name in views)
-    return {"state": "init" if slot == first else "join", "error": ""}
+    first = next(name for name in [*begun, *control_planes] if name in views)
+    if slot == first:
+        return {"state": "init", "error": ""}
+    return {"state": "reset" if slot in begun else "join", "error": ""}
 
 
 def kubernetes_etcd_strangers(listed, known):
@@ -271,9 +292,12 @@ def _parsed(version):
 def _versions(views):
     """Return (API servers, kubelets): dict of slot or node to version."""
     servers, kubelets = {}, {}
-    for view in views.values():
+    for slot, view in views.items():
+        # What the host starts next, when nobody can be asked.
+        if view["finished"] and view["installed"] and not view["ready"]:
+            kubelets[slot or "this host"] = _parsed(view["installed"])
         servers.update(
-            {slot: _parsed(member["version"]) for slot, member in view["members"].items() if member["ready"]}
+            {name: _parsed(member["version"]) for name, member in view["members"].items() if member["ready"]}
         )
         kubelets.update({name: _parsed(node["version"]) for name, node in view["nodes"].items()})
     return ({name: version for name, version in found.items() if version} for found in (servers, kubelets))

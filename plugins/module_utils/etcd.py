@@ -99,7 +99,7 @@ def member_view(gateway, url):
 def list_members(gateway, urls):
     """Return the members as the first of I(urls) that answers lists them; [] when none does.
 
-    :returns: list of dicts C(id), C(name), C(peer_urls), C(started).
+    :returns: list of dicts C(id), C(name), C(peer_urls), C(started), C(learner) (it has no vote).
     """
     for url in urls:
         try:
@@ -113,6 +113,7 @@ def list_members(gateway, urls):
                 "peer_urls": member.get("peerURLs", []),
                 # A member publishes its client addresses when it has joined.
                 "started": bool(member.get("clientURLs")),
+                "learner": bool(member.get("isLearner")),
             }
             for member in answer.get("members", [])
         ]

@@ -21,13 +21,16 @@ BASE = "/etc/kubernetes"
 ADMIN = BASE + "/admin.conf"
 KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
+#: A version's programs have a directory of their own, which the links in the path lead to.
+_INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
 ZONE_LABEL = "topology.kubernetes.io/zone"
-#: Taints of a node that its cloud has not taken up, and of one that the network of the pods does not reach.
+#: Taint of a node that its cloud has not taken up, and the condition of one that the network of the pods does not
+#: reach: the route controller sets it, to false after the node's first route.
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
-UNROUTED = "node.kubernetes.io/network-unavailable"
+UNROUTED = "NetworkUnavailable"
 
 
 class KubernetesError(Exception):
@@ -173,6 +176,12 @@ def condition(item, kind):
     return False, f"it has not told {kind} yet"
 
 
+def is_false(item, kind):
+    """Tell whether a condition of an object was set, to false."""
+    found = (item.get("status") or {}).get("conditions") or []
+    return any(entry["type"] == kind and entry["status"] == "False" for entry in found)
+
+
 def node_view(node):
     """Return what matters of a node."""
     labels = node["metadata"].get("labels") or {}
@@ -189,6 +198,7 @@ def node_view(node):
         "zone": labels.get(ZONE_LABEL, ""),
         "provider_id": spec.get("providerID", ""),
         "pod_network": spec.get("podCIDR", ""),
+        "routed": is_false(node, UNROUTED),
         "taints": sorted(taint["key"] for taint in spec.get("taints") or []),
     }
 
@@ -238,12 +248,16 @@ def read_disk(etcd_directory, root="/"):
     def place(path):
         return os.path.join(root, path.lstrip("/"))
 
+    kubelet = place("/usr/local/bin/kubelet")
+    installed = _INSTALLED.search(os.readlink(kubelet)) if os.path.islink(kubelet) else None
     manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
     machine = os.uname().machine
     return {
         "architecture": ARCHITECTURES.get(machine, machine),
         "joined": os.path.exists(place(BASE + "/kubelet.conf")),
         "finished": os.path.exists(place(BASE + "/platform/joined")),
+        "begins": os.path.exists(place(BASE + "/platform/init.yaml")),
+        "installed": installed.group(1) if installed else "",
         "manifests": manifests,
         "applied": read_mark(place(BASE + "/platform/applied")),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
@@ -320,11 +334,12 @@ def _unknown(found):
     """Return which ready node the cloud controller manager does not know yet, as a sentence, or an empty text."""
     if found["error"]:
         return f"The nodes cannot be read: {found['error']}."
-    for name, node in sorted(found["nodes"].items()):
-        if not node["ready"]:
-            continue
+    ready = {name: node for name, node in sorted(found["nodes"].items()) if node["ready"]}
+    if not ready:
+        return "Kubernetes has no node that is ready."
+    for name, node in ready.items():
         if UNINITIALIZED in node["taints"] or not node["zone"]:
             return f"The cloud controller manager has not taken the node {name} up yet; its log says why."
-        if UNROUTED in node["taints"]:
+        if not node["routed"]:
             return f"The pods of the node {name} have no route yet; the cloud controller manager's log says why."
     return ""

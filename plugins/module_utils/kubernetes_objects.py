@@ -12,6 +12,7 @@ PART_LABEL = "selfhosted.ec2/part"
 WORKLOADS = ("Deployment", "DaemonSet")
 #: Kinds that are looked through for what is no longer described, besides those described.
 PRUNED = (
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
     ("apiregistration.k8s.io/v1", "APIService"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
@@ -27,10 +28,13 @@ PRUNED = (
     ("v1", "ConfigMap"),
     ("v1", "LimitRange"),
     ("v1", "Namespace"),
+    ("v1", "PersistentVolumeClaim"),
     ("v1", "ResourceQuota"),
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
 )
+#: Kinds that take other objects along when they go, so that one is deleted only when a user names it.
+HOLDERS = ("CustomResourceDefinition", "Namespace", "PersistentVolumeClaim")
 #: What the API server writes by itself, so that two objects are compared without it.
 OWN_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 

@@ -776,7 +776,7 @@ def policies(platform, components):
 
     def filled(value):
         if isinstance(value, dict):
-            return {key: filled(value[key]) for key in value}
+            return {filled(key): filled(value[key]) for key in value}
         if isinstance(value, list):
             return [filled(entry) for entry in value]
         return str(value).replace("{platform}", platform["name"]).replace("{region}", platform["region"])

@@ -83,7 +83,7 @@ members:
   returned: always
   type: dict
 listed:
-  description: The members as the cluster lists them, each with C(id), C(name), C(peer_urls) and C(started).
+  description: The members as the cluster lists them, each with C(id), C(name), C(peer_urls), C(started) and C(learner).
   returned: always
   type: list
   elements: dict

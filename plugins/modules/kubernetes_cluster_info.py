@@ -72,7 +72,8 @@ ready:
 nodes:
   description: >-
     The nodes that this host may read (a worker its own alone), by name, with C(slot), C(ready), C(reason),
-    C(schedulable), C(control_plane), C(version), C(zone), C(provider_id), C(pod_network) and C(taints).
+    C(schedulable), C(control_plane), C(version), C(zone), C(provider_id), C(pod_network), C(routed) and
+    C(taints).
   returned: always
   type: dict
 error:
@@ -92,6 +93,14 @@ finished:
   description: Its join has come to its end.
   returned: always
   type: bool
+begins:
+  description: It was to begin a cluster, and nothing says that it came to its end.
+  returned: always
+  type: bool
+installed:
+  description: Version of the kubelet that this host starts next, empty when there is none.
+  returned: always
+  type: str
 manifests:
   description: The parts of a control plane that this host runs.
   returned: always

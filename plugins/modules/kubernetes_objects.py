@@ -15,7 +15,8 @@ description:
     asked of the API server first; only what would differ is applied.
   - What a field manager of another name owns is taken over only where the description has it.
   - Objects with the label of O(part) that are not described are deleted, if they are of a kind that O(objects) has or
-    one of Kubernetes' usual kinds.
+    one of Kubernetes' usual kinds. Namespaces, definitions of custom resources and claims of volumes take other objects
+    along, so each of them must be named in O(remove); until it is, the module warns of it.
   - Runs on a control plane, and speaks to a ready API server.
 extends_documentation_fragment:
   - selfhosted.ec2.kubernetes
@@ -35,6 +36,13 @@ options:
     description: Value of the label C(selfhosted.ec2/part) that all of them get.
     type: str
     required: true
+  remove:
+    description:
+      - Names of namespaces, definitions of custom resources and claims of volumes (these as namespace/name) that are
+        deleted when they carry the label and O(objects) does not have them.
+    type: list
+    elements: str
+    default: []
   wait:
     description: Seconds to wait until the described Deployments and DaemonSets have all their pods and are available.
     type: int
@@ -59,6 +67,11 @@ steps:
   returned: always
   type: list
   elements: str
+left:
+  description: Objects that are no longer described and stay, since O(remove) does not name them.
+  returned: always
+  type: list
+  elements: str
 """
 
 import time
@@ -67,20 +80,24 @@ from urllib.parse import quote
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_objects
 
+#: Seconds in which a kind is served whose definition was just applied.
+ESTABLISHED = 30
 APPLY = "application/apply-patch+yaml"
 
 
 class Applier:
     """Compares and applies objects at one API server."""
 
-    def __init__(self, api, part, check_mode):
-        self._api, self._part, self._check_mode = api, part, check_mode
+    def __init__(self, api, part, check_mode, removed=()):
+        self._api, self._part, self._check_mode, self._removed = api, part, check_mode, removed
         self._resources = {}
-        self.steps = []
+        self._defined = False
+        self.steps, self.left = [], []
 
     def resource(self, api_version, kind):
         """Return the resource of a kind, dict C(name), C(namespaced), or None."""
-        if api_version not in self._resources:
+        # A kind that is not known may come from an object that was applied meanwhile.
+        if kind not in self._resources.get(api_version, ()):
             found = self._api.call("GET", kubernetes_objects.group_path(api_version), missing_ok=True) or {}
             self._resources[api_version] = {
                 item["kind"]: item for item in found.get("resources", []) if "/" not in item["name"]
@@ -93,6 +110,10 @@ class Applier:
         :raises KubernetesError: the cluster does not know its kind.
         """
         resource = self.resource(item["apiVersion"], item["kind"])
+        end = time.monotonic() + (ESTABLISHED if self._defined else 0)
+        while resource is None and time.monotonic() < end:
+            time.sleep(1)
+            resource = self.resource(item["apiVersion"], item["kind"])
         if resource is None:
             raise kubernetes.KubernetesError(f"the cluster knows no {item['kind']} of {item['apiVersion']}")
         return kubernetes_objects.object_path(item, resource)
@@ -118,10 +139,12 @@ class Applier:
         self.steps.append(f"{'create' if current is None else 'change'} {name}")
         if not self._check_mode:
             self._api.call("PATCH", query, wanted, APPLY)
+            self._defined |= item["kind"] == "CustomResourceDefinition"
 
     def prune(self, items):
         """Delete what carries the label of this part and is not described."""
-        described = {kubernetes_objects.title(item) for item in items}
+        # By the address: a namespace may be left out, and two groups may have a kind of one name.
+        described = {self._path_or_none(item) for item in items}
         selector = quote(f"{kubernetes_objects.PART_LABEL}={self._part}")
         kinds = {*kubernetes_objects.PRUNED, *((item["apiVersion"], item["kind"]) for item in items)}
         for api_version, kind in sorted(kinds):
@@ -131,11 +154,23 @@ class Applier:
             base = f"{kubernetes_objects.group_path(api_version)}/{resource['name']}"
             for found in self._api.call("GET", f"{base}?labelSelector={selector}")["items"]:
                 found.update(apiVersion=api_version, kind=kind)
-                if kubernetes_objects.title(found) not in described:
-                    self.steps.append(f"delete {kubernetes_objects.title(found)}")
-                    if not self._check_mode:
-                        path = kubernetes_objects.object_path(found, resource)
-                        self._api.call("DELETE", path, missing_ok=True)
+                if kubernetes_objects.object_path(found, resource) not in described:
+                    self._delete(found, resource)
+
+    def _path_or_none(self, item):
+        """Return the address of an object, None when the cluster does not know its kind."""
+        resource = self.resource(item["apiVersion"], item["kind"])
+        return kubernetes_objects.object_path(item, resource) if resource else None
+
+    def _delete(self, found, resource):
+        """Delete an object; one that takes others along only when it is named."""
+        name = kubernetes_objects.title(found)
+        if found["kind"] in kubernetes_objects.HOLDERS and name.partition(" ")[2] not in self._removed:
+            self.left.append(name)
+            return
+        self.steps.append(f"delete {name}")
+        if not self._check_mode:
+            self._api.call("DELETE", kubernetes_objects.object_path(found, resource), missing_ok=True)
 
     def waiting(self, items):
         """Return what is not available yet, as a sentence, or an empty text."""
@@ -148,13 +183,23 @@ class Applier:
         return ""
 
 
+def result(steps, left=()):
+    """Return the module's result."""
+    diff = {"before": "", "after": "".join(f"{step}\n" for step in steps)}
+    return {"changed": bool(steps), "steps": steps, "left": list(left), "diff": diff}
+
+
 def run(module):
     """Compare, apply, wait; return the module's result.
 
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
     params = module.params
-    applier = Applier(kubernetes.ready_client(params, timeout=30), params["part"], module.check_mode)
+    if module.check_mode and not kubernetes.credentials():
+        # A host that is no control plane yet: there is no cluster to ask, and a run would make everything.
+        return result([f"create {kubernetes_objects.title(item)}" for item in params["objects"]])
+    api = kubernetes.ready_client(params, timeout=30)
+    applier = Applier(api, params["part"], module.check_mode, params["remove"])
     for item in params["objects"]:
         applier.apply(item)
     applier.prune(params["objects"])
@@ -166,8 +211,11 @@ def run(module):
             sentence = applier.waiting(params["objects"])
         if sentence and params["wait"]:
             raise kubernetes.KubernetesError(sentence.rstrip("."))
-    diff = {"before": "", "after": "".join(f"{step}\n" for step in applier.steps)}
-    return {"changed": bool(applier.steps), "steps": applier.steps, "diff": diff}
+    if applier.left:
+        module.warn(
+            f"{', '.join(applier.left)} of {params['part']}: no longer described, but not named as to be removed."
+        )
+    return result(applier.steps, applier.left)
 
 
 def main():
@@ -176,6 +224,7 @@ def main():
             **kubernetes.member_options(),
             "objects": {"type": "list", "elements": "dict", "required": True},
             "part": {"type": "str", "required": True},
+            "remove": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

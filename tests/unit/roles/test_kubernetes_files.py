@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.roles import playing
 
@@ -16,6 +18,14 @@ RELEASE = {
     "cloud-controller-manager": "v1.37.0",
     "metrics-server": "v0.9.0",
 }
+KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+AUTHORITIES = {
+    f"kubernetes/{name}/{part}": f"{part} of {name}"
+    for name in ("ca", "etcd_ca", "front_proxy_ca")
+    for part in ("certificate", "key")
+}
 VARIABLES = {
     "platform_name": "trading",
     "platform_domain": "trading.internal",
@@ -26,8 +36,10 @@ VARIABLES = {
         {"name": "workers", "components": ["kubernetes"], "count": 1},
     ],
     "platform_secrets": {
+        **AUTHORITIES,
         "kubernetes/encryption_key": "k" * 32,
         "kubernetes/ca/certificate": "the cluster's",
+        "kubernetes/service_account_key": KEY.decode(),
         "ca/certificate": "the platform's",
     },
     "ec2_private_dns": "ip-10-20-0-4.eu-west-1.compute.internal",
@@ -58,6 +70,7 @@ DOCUMENTS = {
     "join": "__kubernetes_join_configuration",
     "kubelet": "__kubernetes_kubelet_config",
     "proxy": "__kubernetes_proxy_config",
+    "kept": "__kubernetes_kept_keys",
     "audit": "__kubernetes_audit_policy",
     "encryption": "__kubernetes_encryption",
     "admission": "__kubernetes_admission",
@@ -75,6 +88,7 @@ DOCUMENTS = {
     "discovery": "__kubernetes_discovery",
     "files": "__kubernetes_node_files",
 }
+UNITS = ["kubelet.service.j2", "network.service.j2", "network.nft.j2"]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +112,13 @@ def written(tmp_path_factory):
         "loop": "{{ documents | dict2items }}",
         "vars": {"documents": DOCUMENTS, "__kubernetes_moment": "now"},
     }
+    units = {
+        "ansible.builtin.template": {
+            "src": f"{ROLES}/kubernetes/templates/{{{{ item }}}}",
+            "dest": f"{path}/{{{{ item }}}}",
+        },
+        "loop": UNITS,
+    }
     (path / "templates").symlink_to(ROLES / "kubernetes_addons" / "templates")
     several = {
         "ansible.builtin.template": {
@@ -106,11 +127,17 @@ def written(tmp_path_factory):
         },
         "vars": {"documents": [{"kind": "A", "apiVersion": "v1"}, {"kind": "B", "apiVersion": "v1"}]},
     }
-    play = {"name": "Write", "hosts": "control-1", "gather_facts": False, "tasks": [*files, given, own, save, several]}
+    play = {
+        "name": "Write",
+        "hosts": "control-1",
+        "gather_facts": False,
+        "tasks": [*files, given, own, save, several, units],
+    }
     code, text = playing.run(path, [play], HOSTS)
     assert code == 0, text
     found = {name: yaml.safe_load((path / f"{name}.yaml").read_text()) for name in DOCUMENTS}
-    return {**found, "several": (path / "several").read_text()}
+    texts = {name: (path / name).read_text().splitlines() for name in UNITS}
+    return {**found, **texts, "several": (path / "several").read_text()}
 
 
 def arguments(component):
@@ -172,11 +199,47 @@ def test_secrets_are_encrypted_and_never_in_the_audit_log(written):
     assert secrets < whole
 
 
+def test_no_reading_of_secrets_and_no_change_of_rights_stays_out_of_the_audit_log(written):
+    for rule in written["audit"]["rules"]:
+        if rule["level"] == "None" and "nonResourceURLs" not in rule:
+            assert rule["resources"], rule
+            for group in rule["resources"]:
+                assert group["group"] != "rbac.authorization.k8s.io"
+                assert group["group"] or group["resources"] and "secrets" not in group["resources"]
+
+
+def test_the_keys_of_a_cluster_are_compared_by_their_content_alone(written):
+    assert {name for file in written["kept"] for name in file} == {"dest", "content", "secret"}
+    assert {file["dest"].rpartition("/")[2] for file in written["kept"]} == {
+        "ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub", "encryption.yaml",
+    }  # fmt: skip
+    assert all(file["secret"] for file in written["kept"])
+
+
 def test_kubelets_and_pods_have_safe_defaults(written):
     assert written["kubelet"]["maxPods"] == 50 and written["kubelet"]["seccompDefault"] is True
     assert written["kubelet"]["readOnlyPort"] == 0
     assert written["proxy"]["mode"] == "nftables"
     assert written["admission"]["plugins"][0]["configuration"]["defaults"]["enforce"] == "baseline"
+
+
+def test_the_kubelet_of_a_control_plane_starts_with_its_volume_and_the_rules_of_its_pods_alone(written):
+    unit = written["kubelet.service.j2"]
+    # With the sign | one of both is enough: it never was whole, or its volume is there.
+    assert [line for line in unit if line.startswith("AssertPathExists=")] == [
+        "AssertPathExists=|!/etc/kubernetes/platform/joined",
+        "AssertPathExists=|/var/lib/etcd/identity.json",
+    ]
+    assert "ExecStartPre=/usr/sbin/nft list table ip kubernetes_pods" in unit
+    ordered = {name: line for name, _, line in (text.partition("=") for text in unit)}
+    assert "kubernetes-network.service" in ordered["Wants"] and "kubernetes-network.service" in ordered["After"]
+
+
+def test_no_restart_takes_the_rules_of_pods_away(written):
+    assert not [line for line in written["network.service.j2"] if line.startswith("ExecStop")]
+    rules = [line for line in written["network.nft.j2"] if not line.startswith("#")]
+    assert rules[:2] == ["table ip kubernetes_pods", "delete table ip kubernetes_pods"]
+    assert any("169.254.169.254 drop" in line for line in rules)
 
 
 def test_the_addons_are_objects_with_the_releases_images(written):

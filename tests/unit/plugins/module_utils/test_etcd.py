@@ -236,8 +236,15 @@ def test_member_that_does_not_answer_is_reported():
 
 def test_members_from_the_first_that_answers():
     found = etcd.list_members(
-        Gateway(list={"members": [{"ID": "255", "name": "a", "peerURLs": ["u"], "clientURLs": ["c"]}, {"ID": "1"}]}),
+        Gateway(
+            list={
+                "members": [
+                    {"ID": "255", "name": "a", "peerURLs": ["u"], "clientURLs": ["c"]},
+                    {"ID": "1", "isLearner": True},
+                ]
+            }
+        ),
         ["x"],
     )
-    assert found[0] == {"id": "ff", "name": "a", "peer_urls": ["u"], "started": True}
-    assert found[1]["started"] is False
+    assert found[0] == {"id": "ff", "name": "a", "peer_urls": ["u"], "started": True, "learner": False}
+    assert found[1]["started"] is False and found[1]["learner"] is True

@@ -21,6 +21,8 @@ NAMES = {slot: f"ip-10-20-0-{index}.eu-west-1.compute.internal" for index, slot 
 EMPTY = {
     "joined": False,
     "finished": False,
+    "begins": False,
+    "installed": "",
     "manifests": [],
     "holds_etcd": False,
     "identity": None,
@@ -34,7 +36,15 @@ AWAY = {"ready": False, "version": "", "error": "no answer"}
 
 
 def node(slot, **more):
-    found = {"ready": True, "reason": "", "zone": "eu-west-1a", "taints": [], "version": "1.37.2", "slot": slot}
+    found = {
+        "ready": True,
+        "reason": "",
+        "zone": "eu-west-1a",
+        "taints": [],
+        "routed": True,
+        "version": "1.37.2",
+        "slot": slot,
+    }
     return {**found, **more}
 
 
@@ -108,6 +118,61 @@ def test_manifests_without_a_node_are_undone():
     assert start(views, "control-3")["state"] == "reset"
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        {"joined": True},
+        {"joined": True, "manifests": ["etcd"], "holds_etcd": True},
+        {"holds_etcd": True},
+    ],
+)
+@pytest.mark.parametrize("first", CONTROL[:2])
+def test_a_first_start_that_was_cut_off_is_begun_anew_where_it_was(left, first):
+    views = fresh()
+    views[first].update(begins=True, **left)
+    states = {slot: start(views, slot) for slot in NAMES}
+    assert {slot for slot in NAMES if states[slot]["state"] == "init"} == {first}
+    assert {found["state"] for slot, found in states.items() if slot != first} == {"join"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"holds_etcd": True}, {"joined": True, "finished": True, "identity": {"member": "control-2", "domain": DOMAIN}}],
+)
+def test_a_first_start_is_not_begun_anew_beside_anothers_data(other):
+    views = fresh()
+    views["control-1"].update(begins=True, joined=True, manifests=["etcd"], holds_etcd=True)
+    views["control-2"].update(other)
+    assert "control-2 hold a cluster's data" in start(views, "control-1")["error"]
+    del views["control-2"]
+    assert "control-2 took no part in this run" in start(views, "control-1")["error"]
+
+
+def test_a_first_start_that_came_to_its_end_is_never_begun_anew():
+    views = fresh()
+    views["control-1"].update(begins=True, joined=True, manifests=["etcd"], holds_etcd=True)
+    views["control-1"]["identity"] = {"member": "control-1", "domain": DOMAIN}
+    assert start(views, "control-1")["state"] == "reset"
+    assert start(views, "control-2")["state"] == "refused"
+
+
+def test_a_join_without_anyone_to_join_is_no_first_start():
+    views = fresh()
+    views["control-1"].update(joined=True, manifests=["etcd"], holds_etcd=True)
+    assert start(views, "control-1")["state"] == "reset"
+
+
+@pytest.mark.parametrize("empty", [{"holds_etcd": False}, {"identity": None}, {"holds_etcd": False, "identity": None}])
+def test_a_control_plane_with_an_empty_volume_is_refused(empty):
+    views = running()
+    views["control-1"].update(empty)
+    found = start(views, "control-1")
+    assert found["state"] == "refused" and "its etcd volume holds no member's data" in found["error"]
+    views["workers-1"].update(empty)
+    assert start(views, "workers-1")["state"] == "keep"
+
+
 def test_a_foreign_volume_is_refused():
     views = running()
     views["control-1"]["identity"] = {"member": "control-2", "domain": DOMAIN}
@@ -127,6 +192,11 @@ def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
     assert found == {"state": "reset", "error": ""}
 
 
+def at(server, kubelet):
+    members, nodes = {"control-1": {**READY, "version": server}}, {"n": node("workers-1", version=kubelet)}
+    return {"control-1": {**EMPTY, "members": members, "nodes": nodes}}
+
+
 @pytest.mark.parametrize(
     ("wanted", "server", "kubelet", "said"),
     [
@@ -140,10 +210,17 @@ def test_an_old_volume_counts_for_nothing_once_its_member_is_forgotten():
     ],
 )
 def test_versions_too_far_apart_are_refused(wanted, server, kubelet, said):
-    view = {"members": {"control-1": {**READY, "version": server}}, "nodes": {"n": node("workers-1", version=kubelet)}}
-    found = filters.kubernetes_skew({"control-1": view}, wanted)
+    found = filters.kubernetes_skew(at(server, kubelet), wanted)
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_without_an_api_server_the_version_is_that_of_the_installed_kubelet():
+    view = {**EMPTY, "joined": True, "finished": True, "installed": "1.36.4"}
+    assert "this host has 1.36.4;" in filters.kubernetes_other_version(view, "1.37.2")
+    assert filters.kubernetes_other_version(view, "1.36.4") == ""
+    assert "workers-1 has 1.36.4 already" in filters.kubernetes_skew({"workers-1": view}, "1.36.3")
+    assert filters.kubernetes_other_version({**view, "finished": False}, "1.37.2") == ""
 
 
 def test_networks_must_not_overlap():
@@ -226,10 +303,12 @@ def cluster(**more):
         ("known", cluster(nodes={"n": node("control-1", zone="")}), "has not taken the node n up yet"),
         (
             "known",
-            cluster(nodes={"n": node("control-1", taints=[kubernetes.UNROUTED])}),
+            cluster(nodes={"n": node("control-1", routed=False)}),
             "The pods of the node n have no route",
         ),
-        ("known", cluster(nodes={"n": node("control-1", ready=False, zone="")}), ""),
+        ("known", cluster(nodes={"m": node("control-2"), "n": node("control-1", ready=False, zone="")}), ""),
+        ("known", cluster(nodes={"n": node("control-1", ready=False)}), "no node that is ready"),
+        ("known", cluster(nodes={}), "no node that is ready"),
         ("known", cluster(nodes={}, error="forbidden"), "The nodes cannot be read: forbidden"),
     ],
 )
@@ -239,14 +318,26 @@ def test_the_gate_says_what_is_missing(require, found, said):
     assert bool(said) == bool(sentence)
 
 
+@pytest.mark.parametrize(("status", "routed"), [(None, False), ("True", False), ("False", True)])
+def test_a_node_has_a_route_when_the_route_controller_says_so(status, routed):
+    conditions = [{"type": "Ready", "status": "True"}]
+    if status:
+        conditions.append({"type": "NetworkUnavailable", "status": status})
+    view = kubernetes.node_view({"metadata": {"name": "n"}, "status": {"conditions": conditions}})
+    assert (view["ready"], view["routed"]) == (True, routed)
+
+
 def test_what_the_disk_says(tmp_path):
     (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
     (tmp_path / "var/lib/etcd/data/member").mkdir(parents=True)
     (tmp_path / "etc/kubernetes/kubelet.conf").touch()
     (tmp_path / "etc/kubernetes/manifests/etcd.yaml").touch()
+    (tmp_path / "usr/local/bin").mkdir(parents=True)
+    (tmp_path / "usr/local/bin/kubelet").symlink_to("/opt/kubernetes/kubelet-1.37.2/kubelet-linux-amd64")
     (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
     found = kubernetes.read_disk("/var/lib/etcd", str(tmp_path))
-    assert found["joined"] and not found["finished"] and found["holds_etcd"]
+    assert found["joined"] and not found["finished"] and found["holds_etcd"] and not found["begins"]
+    assert found["installed"] == "1.37.2"
     assert (found["manifests"], found["applied"]) == (["etcd"], [])
     assert found["identity"] == {"member": "control-1"}
     (tmp_path / "etc/kubernetes/platform").mkdir()
@@ -349,6 +440,77 @@ def test_what_is_no_longer_described_is_deleted():
     applier.prune([CONFIG_MAP])
     assert applier.steps == ["delete ConfigMap trading/two"]
     assert ("DELETE", "/api/v1/namespaces/trading/configmaps/two", None) in api.calls
+
+
+def pruned(found, described, resources=None, removed=(), check_mode=False):
+    """What is deleted, what is left, and the addresses of deletions."""
+    resources = resources or {"v1": {"configmaps": "ConfigMap", "namespaces": "Namespace"}}
+    answers = {}
+    for group, kinds in resources.items():
+        path = kubernetes_objects.group_path(group)
+        items = [
+            {"name": name, "kind": kind, "namespaced": kind in ("ConfigMap", "Service")} for name, kind in kinds.items()
+        ]
+        answers["GET", path] = {"resources": items}
+        for name, kind in kinds.items():
+            listed = [copy.deepcopy(item) for item in found if (item["apiVersion"], item["kind"]) == (group, kind)]
+            answers["GET", f"{path}/{name}"] = {"items": listed}
+    api = Api(answers)
+    applier = applying.Applier(api, "x", check_mode, removed)
+    applier.prune(described)
+    return applier.steps, applier.left, [path for method, path, _body in api.calls if method == "DELETE"]
+
+
+def thing(kind, name, group="v1", **metadata):
+    return {"apiVersion": group, "kind": kind, "metadata": {"name": name, **metadata}}
+
+
+def test_an_object_without_a_namespace_is_the_one_that_was_applied():
+    assert pruned([thing("ConfigMap", "one", namespace="default")], [thing("ConfigMap", "one")]) == ([], [], [])
+
+
+def test_kinds_of_one_name_in_two_groups_are_two():
+    resources = {"v1": {"services": "Service"}, "serving.knative.dev/v1": {"services": "Service"}}
+    old, new = thing("Service", "a", namespace="t"), thing("Service", "a", "serving.knative.dev/v1", namespace="t")
+    assert pruned([old, new], [new], resources)[2] == ["/api/v1/namespaces/t/services/a"]
+
+
+def test_what_takes_other_objects_along_goes_only_when_it_is_named():
+    found = [thing("Namespace", "trading"), thing("Namespace", "old")]
+    assert pruned(found, []) == ([], ["Namespace trading", "Namespace old"], [])
+    steps, left, paths = pruned(found, [], removed=["old"])
+    assert (steps, left) == (["delete Namespace old"], ["Namespace trading"])
+    assert paths == ["/api/v1/namespaces/old"]
+    assert pruned(found, [], removed=["old"], check_mode=True) == (steps, left, [])
+    assert pruned(found, found, removed=["old"]) == ([], [], [])
+
+
+def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
+    monkeypatch.setattr(applying.time, "sleep", lambda _seconds: None)
+    definition = thing("CustomResourceDefinition", "shops.t.example", "apiextensions.k8s.io/v1")
+    seen = []
+
+    def kinds(_path, _body):
+        seen.append(1)
+        return {"resources": [{"name": "shops", "kind": "Shop", "namespaced": False}] if len(seen) > 2 else []}
+
+    crds = {"resources": [{"name": "crds", "kind": "CustomResourceDefinition", "namespaced": False}]}
+    answers = {("GET", "/apis/apiextensions.k8s.io/v1"): crds, ("GET", "/apis/t.example/v1"): kinds}
+    applier = applying.Applier(Api(answers), "x", False)
+    applier.apply(definition)
+    applier.apply(thing("Shop", "a", "t.example/v1"))
+    assert applier.steps == ["create CustomResourceDefinition shops.t.example", "create Shop a"]
+    with pytest.raises(kubernetes.KubernetesError, match="knows no Cart of"):
+        applying.Applier(Api(answers), "x", False).apply(thing("Cart", "a", "t.example/v1"))
+
+
+def test_check_mode_on_a_host_without_a_cluster_would_make_everything(monkeypatch):
+    class Module:
+        check_mode = True
+        params = {"objects": [CONFIG_MAP], "part": "x"}
+
+    monkeypatch.setattr(kubernetes, "credentials", lambda: "")
+    assert applying.run(Module)["steps"] == ["create ConfigMap trading/one"]
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def cluster(servers=("1.36.4",) * 3, kubelets=("1.36.4",) * 4, **applied):
     }
     nodes = {slot + ".n": {"slot": slot, "version": version} for slot, version in zip(slots, kubelets, strict=True)}
     ready = [slot for slot in CONTROL if members[slot]["ready"]]
-    view = {"members": members, "nodes": nodes, "ready": ready, "joined": True, "finished": True}
+    view = {"members": members, "nodes": nodes, "ready": ready, "joined": True, "finished": True, "installed": ""}
     return {slot: {**view, "applied": ["hash", *applied.get(slot.replace("-", "_"), [])]} for slot in slots}
 
 

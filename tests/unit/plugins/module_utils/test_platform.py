@@ -373,13 +373,13 @@ def test_a_public_address_leads_past_the_web_acl():
 
 def test_rights_of_a_component_are_narrowed_to_the_platform():
     right = {"actions": ["cloudwatch:PutMetricData"], "resources": ["*"]}
-    right["conditions"] = {"StringEquals": {"cloudwatch:namespace": "{platform}"}}
+    right["conditions"] = {"StringEquals": {"cloudwatch:namespace": "{platform}", "aws:ResourceTag/of/{platform}": "a"}}
     policy = platform.policies(description(), {"etcd": {"iam": [right]}})["database"]
     assert policy["Statement"] == [
         {
             "Effect": "Allow",
             "Action": ["cloudwatch:PutMetricData"],
             "Resource": ["*"],
-            "Condition": {"StringEquals": {"cloudwatch:namespace": "trading"}},
+            "Condition": {"StringEquals": {"cloudwatch:namespace": "trading", "aws:ResourceTag/of/trading": "a"}},
         }
     ]

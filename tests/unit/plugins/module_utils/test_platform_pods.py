@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import network_plan, platform, secrets_plan
 
+ROOT = Path(__file__).resolve().parents[4]
 COMPONENTS = {
     "kubernetes": {
         "flows": [{"port": "1-65535", "from": ["self", "pods"], "purpose": "nodes and pods"}],
@@ -47,6 +50,21 @@ def described(**network):
 def rules(group, direction):
     groups = {item["name"]: item for item in platform.security_groups(PLATFORM, COMPONENTS)}
     return {(rule["from_port"], rule["to_port"], rule["peer"]) for rule in groups[f"trading-{group}"][direction]}
+
+
+def test_control_planes_change_nothing_but_what_is_the_clusters():
+    flows = yaml.safe_load((ROOT / "roles/kubernetes/vars/flows.yml").read_text())
+    components = {**COMPONENTS, "kubernetes_control_plane": flows["components"]["kubernetes_control_plane"]}
+    for statement in platform.policies(PLATFORM, components)["control"]["Statement"]:
+        if not all(action.startswith("ec2:Describe") for action in statement["Action"]):
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/trading": "owned"}
+            }
+
+
+def test_the_api_is_not_open_to_the_products_clients():
+    flows = yaml.safe_load((ROOT / "roles/haproxy/vars/flows.yml").read_text())["flows"]
+    assert [flow["from"] for flow in flows if flow["port"] == 6443] == [["admin", "vpc"]]
 
 
 def test_a_good_description_has_no_fault():

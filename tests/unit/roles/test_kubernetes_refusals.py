@@ -1,0 +1,96 @@
+"""Bad input of the role kubernetes: each with one plain sentence, before any host is asked."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.selfhosted.ec2.plugins.filter import releases as filters
+from ansible_collections.selfhosted.ec2.plugins.module_utils import releases
+
+from tests.unit.roles import playing
+
+SLOTS = ["control-1", "control-2", "control-3"]
+GOOD = {
+    "platform_name": "trading",
+    "platform_domain": "trading.internal",
+    "platform_region": "eu-west-1",
+    "platform_network": {"cidr": "10.20.0.0/16", "pod_cidr": "10.244.0.0/16"},
+    "platform_tiers": [{"name": "control", "components": ["kubernetes", "kubernetes_control_plane"], "count": 3}],
+    "platform_secrets": {"kubernetes/encryption_key": "k" * 32},
+    "kubernetes_version": "1.36.4",
+    "kubernetes_node_name": "ip-10-20-0-4.eu-west-1.compute.internal",
+    "kubernetes_provider_id": "aws:///eu-west-1a/i-0123456789abcdef0",
+    "kubernetes_node_labels": {"node.kubernetes.io/class": "fast", "team": "a"},
+    "ec2_private_ip": "10.20.0.4",
+    "ec2_tier": "control",
+}
+BAD = {
+    "even": ({"kubernetes_control_planes": [*SLOTS[:2]]}, "on an even number"),
+    "single": ({"kubernetes_control_planes": SLOTS[:1]}, "kubernetes_control_planes has 1 control plane(s)"),
+    "short-version": ({"kubernetes_version": "1.36"}, "give a version such as 1.37.2"),
+    "old-version": ({"kubernetes_version": "1.35.8"}, "this role installs 1.36 and later"),
+    "unknown-minor": ({"kubernetes_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
+    "no-sum": ({"kubernetes_version": "1.36.99"}, "1.36.99"),
+    "no-digest": ({"kubernetes_images": ["a.example.com/b:1"]}, "no digest of image a.example.com/b:1"),
+    "other-pods": ({"kubernetes_pod_network": "10.245.0.0/16"}, "but platform_network.pod_cidr is 10.244.0.0/16"),
+    "overlap": (
+        {"kubernetes_service_network": "10.244.0.0/20"},
+        "kubernetes_pod_network 10.244.0.0/16 overlaps kubernetes_service_network 10.244.0.0/20",
+    ),
+    "routes": ({"kubernetes_route_quota": 4}, "Routes per route table"),
+    "label-of-kubernetes": (
+        {"kubernetes_node_labels": {"node-role.kubernetes.io/worker": ""}},
+        "node-role.kubernetes.io/worker, which no kubelet may give its node",
+    ),
+    "label-value": ({"kubernetes_node_labels": {"team": "a,b=c"}}, "gives team a value that is none"),
+    "node-name": ({"kubernetes_node_name": "control-1"}, "it must be the instance's private DNS name"),
+    "provider": ({"kubernetes_provider_id": "i-1"}, "it must be aws:///<zone>/<instance id>"),
+    "short-key": ({"kubernetes_encryption_key": "k" * 16}, "must have 32 characters"),
+    "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What is said about each fault, a host of that name; "good" has none."""
+    path = tmp_path_factory.mktemp("kubernetes")
+    manifest = filters.release_manifest("")
+    described = {**releases.release(manifest, "1.36"), "kubernetes": GOOD["kubernetes_version"]}
+    manifest = {**manifest, "images": {}}
+    for name in releases.release_images(described):
+        repository, tag = releases.split_image(name)
+        manifest["images"].setdefault(repository, {})[tag] = "sha256:" + "a" * 64
+    for name in ("kubeadm", "kubelet", "kubectl"):
+        sums = {GOOD["kubernetes_version"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
+        manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
+    (path / "manifest.yml").write_text(yaml.safe_dump(manifest))
+    hosts = {}
+    for name in ("good", *BAD):
+        slots = [name, *SLOTS[1:]]
+        change = dict(BAD[name][0]) if name in BAD else {}
+        planes = change.pop("kubernetes_control_planes", SLOTS)
+        hosts[name] = {
+            **GOOD,
+            "platform_artifact_manifest": str(path / "manifest.yml"),
+            "kubernetes_members": slots,
+            "kubernetes_control_planes": [name, *planes[1:]],
+            **change,
+        }
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": ["kubernetes"]}, "run_once": True}
+    play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ("kubernetes", "kubernetes_control_plane")}
+    code, text = playing.run(path, [play], {"all": {"hosts": hosts, "children": groups}})
+    assert code != 0
+    lines = text.split("Refused, nothing was touched.")[1].split("\nOrigin:")[0].splitlines()
+    return {name: [line for line in lines if f"[{name}]" in line] for name in hosts}
+
+
+def test_good_input_is_accepted(said):
+    assert said["good"] == []
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_refused_in_one_sentence(said, fault):
+    assert len(said[fault]) == 1, said[fault]
+    assert BAD[fault][1] in said[fault][0]
+    assert "cannot be evaluated" not in said[fault][0]
