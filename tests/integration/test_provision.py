@@ -108,6 +108,7 @@ class Platform:
             "replace": [],
             "replace_volumes": False,
             "quorum_tiers": ["database"],
+            "tier_tags": {},
             "require_host_keys": False,
             "timeout": 60,
             **more,
