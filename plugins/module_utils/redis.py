@@ -153,17 +153,24 @@ class Cluster:
         sentinels = {name: future.result() for name, future in sentinels.items()}
         return dict(summary(servers, sentinels, self.members), servers=servers, sentinels=sentinels)
 
-    def wait(self, name, require, seconds):
-        """Return what C(read) says once it is as module redis_cluster_info's I(require) says.
+    def wait(self, lacking, seconds):
+        """Return what C(read) says once nothing is lacking.
 
-        :raises RedisError: it is not within so many seconds; the text is a sentence without its end.
+        :arg lacking: function that returns what an answer of C(read) lacks, as a sentence, or an empty text.
+        :raises RedisError: something still is after so many seconds; the text is that sentence without its end.
         """
-        found, sentence = cluster_client.wait_until(
-            self.read, lambda found: missing(found, name, require), seconds, pause=0.5
-        )
+        found, sentence = cluster_client.wait_until(self.read, lacking, seconds, pause=0.5)
         if sentence:
             raise RedisError(sentence.rstrip("."))
         return found
+
+    def wait_complete(self, name, seconds):
+        """Return what C(read) says once all members are well.
+
+        :arg name: the member that asks.
+        :raises RedisError: they are not within so many seconds.
+        """
+        return self.wait(lambda found: missing(found, name, "complete"), seconds)
 
 
 def pairs(answer):

@@ -141,7 +141,7 @@ def move(cluster, params, before):
 def run(module):
     """Check, move and wait; return the module's answer."""
     params, cluster = module.params, redis.Cluster(module.params)
-    before = cluster.wait(params["name"], "complete", params["wait"])["primary"]
+    before = cluster.wait_complete(params["name"], params["wait"])["primary"]
     if params["primary"] not in (None, before):
         return {"changed": False, "before": before, "after": before}
     if module.check_mode:
@@ -154,7 +154,7 @@ def run(module):
         after = cluster.read()["primary"]
     if after in ("", before):
         raise redis.RedisError(f"no other member has become the primary within {params['wait']} s")
-    after = cluster.wait(params["name"], "complete", params["wait"])["primary"]
+    after = cluster.wait_complete(params["name"], params["wait"])["primary"]
     return {"changed": True, "before": before, "after": after, "seconds": seconds}
 
 

@@ -51,16 +51,18 @@ forgotten:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, redis
+from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
 
 
 def known_strangers(cluster, name):
-    """Return what a member's Sentinel knows and should not.
-
-    :raises redis.RedisError: it does not answer.
-    """
-    with cluster.sentinel(name) as client:
-        listed = [one for what in ("SENTINELS", "REPLICAS") for one in client.call("SENTINEL", what, cluster.service)]
+    """Return what a member's Sentinel knows and should not; nothing when it does not answer or watches nothing."""
+    try:
+        with cluster.sentinel(name) as client:
+            listed = [
+                one for what in ("SENTINELS", "REPLICAS") for one in client.call("SENTINEL", what, cluster.service)
+            ]
+    except redis.RedisError:
+        return []
     return redis.strangers(listed, list(cluster.members.values()))
 
 
@@ -73,26 +75,22 @@ def reset(cluster, name, seconds):
         client.call("SENTINEL", "RESET", cluster.service)
     others = len(cluster.members) - 1
 
-    def not_yet(found):
-        known = found["sentinels"][name]
-        if min(known["sentinels"], known["replicas"]) < others:
-            counts = f"{known['sentinels']} Sentinels and {known['replicas']} replicas of {others}"
-            return f"The Sentinel of {name} knows {counts}."
+    def lacking(found):
+        # Too few Sentinels are among what "complete" finds, too few replicas are not.
+        known = found["sentinels"][name]["replicas"]
+        if known < others:
+            return f"The Sentinel of {name} knows {known} of {others} replicas."
         return redis.missing(found, name, "complete")
 
-    _found, sentence = cluster_client.wait_until(cluster.read, not_yet, seconds, pause=0.5)
-    if sentence:
-        raise redis.RedisError(sentence.rstrip("."))
+    cluster.wait(lacking, seconds)
 
 
 def run(module):
     """Ask, and reset where it is needed; return the module's answer."""
     params, cluster = module.params, redis.Cluster(module.params)
-    found = cluster.read()
-    watching = [name for name, view in found["sentinels"].items() if view["primary"]]
-    forgotten = {name: known for name in watching if (known := known_strangers(cluster, name))}
+    forgotten = {name: known for name in cluster.members if (known := known_strangers(cluster, name))}
     if forgotten and not module.check_mode:
-        cluster.wait(params["name"], "complete", params["wait"])
+        cluster.wait_complete(params["name"], params["wait"])
         for name in forgotten:
             reset(cluster, name, params["wait"])
     return {"changed": bool(forgotten), "forgotten": forgotten}

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from faults import commit
 from operations import Operation, cut_off, offer_newer
 from rabbitmq_ledger import UNIT, Ledger, RabbitMQ
-from running import ROOT, Platform, plain, playbook_changes
+from running import ROOT, Platform, plain, playbook_changes, wait_for
 
 from lab import endpoints
 
@@ -258,14 +258,6 @@ def under_load(queues: Queues, name: str):
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
     )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
 
 
 def run_fault(queues: Queues, name: str) -> Outcome:

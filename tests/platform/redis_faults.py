@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import redis_ledger as ledger
 from faults import commit
 from redis_ledger import Redis
-from running import ROOT, Platform, plain
+from running import ROOT, Platform, plain, wait_for
 
 from lab import endpoints
 
@@ -134,10 +134,3 @@ def under_load(
     )
     print(outcome)
     return outcome, [role for moment, role in watch.answers if moment > begun]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,15 @@ class NotWell(AssertionError):
 def plain(value: object) -> str:
     """A text of the inventory; what its plugin found is marked as not to be templated."""
     return str(value["__ansible_unsafe"] if isinstance(value, dict) else value)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until a condition holds. Raises AssertionError with what did not come when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.1)
 
 
 def leaders_of(members: dict[str, dict]) -> list[str]:

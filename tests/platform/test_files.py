@@ -19,7 +19,7 @@ import pytest
 import results
 from faults import commit
 from operations import cut_off
-from running import plain, playbook_changes, tiers
+from running import plain, playbook_changes, tiers, wait_for
 
 from lab import endpoints
 
@@ -80,13 +80,6 @@ def files(platform):
     addresses = list(platform.edges.values())
     with endpoints.resolved({f"{name}.{platform.domain}": addresses for name in ("files", "assets")}):
         yield Files(platform)
-
-
-def wait_for(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
 
 
 def under_load(files, name, inject, before=0.0, seconds=120.0):

@@ -122,7 +122,7 @@ def test_rolling_restart_loses_nothing(cache):
 @pytest.mark.long
 def test_upgrade_of_the_package_loses_nothing(cache, platform):
     offer_newer(platform, cache.members, *PACKAGES)
-    installed = ledger.on_host(next(iter(cache.members)), "dpkg-query -W -f '${Version}' redis-server").strip()
+    (installed,) = versions(cache)
     newer = ["-e", f"redis_version={installed}+newer1"]
     operate(
         cache,
@@ -130,8 +130,7 @@ def test_upgrade_of_the_package_loses_nothing(cache, platform):
         lambda _old: cut_off("redis", newer, "restart | Restart the server", 2),
         lambda _old: playbook_changes("redis", *newer),
     )
-    found = {ledger.on_host(slot, "dpkg-query -W -f '${Version}' redis-server").strip() for slot in cache.members}
-    assert found == {f"{installed}+newer1"}
+    assert versions(cache) == {f"{installed}+newer1"}
     assert playbook_changes("redis", *newer) == 0
 
 
@@ -187,6 +186,12 @@ def test_five_members_and_three_again(cache, platform):
     assert list(cache.members) == three
     assert others_known(cache) == {(2, 2)}
     assert playbook_changes("redis") == 0
+
+
+def versions(cache):
+    """The installed packages' versions."""
+    line = "dpkg-query --show --showformat '${Version}' redis-server"
+    return {ledger.on_host(slot, line).strip() for slot in cache.members}
 
 
 def others_known(cache):

@@ -3,6 +3,7 @@
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter.redis import redis_acl, redis_start
 from ansible_collections.selfhosted.ec2.plugins.module_utils import redis
+from ansible_collections.selfhosted.ec2.plugins.modules.redis_forget import known_strangers
 from ansible_collections.selfhosted.ec2.plugins.modules.redis_settings import Loaded, sentinel_credentials
 
 HOSTS = {f"cache-{n}": f"cache-{n}.trading.internal" for n in (1, 2, 3)}
@@ -100,6 +101,13 @@ def test_a_sentinel_should_know_members_only_and_each_once():
     ]
     assert redis.strangers(listed, hosts) == ["cache-3.x:0", "cache-5.x:26379"]
     assert redis.strangers(listed[:1], hosts) == []
+
+
+def test_a_sentinel_that_does_not_answer_knows_no_strangers():
+    cluster = redis.Cluster(
+        {"members": HOSTS, "service": "main", "ca_file": "/nowhere/ca.crt", "sentinel_port": redis.SENTINEL_PORT}
+    )
+    assert known_strangers(cluster, "cache-1") == []
 
 
 def test_acl_file_holds_hashes_and_no_password():
