@@ -202,6 +202,13 @@ class Nodes:
         """End a program of a control plane at once."""
         self.platform.shell(slot, f"kill -9 $(pidof {program})")
 
+    def wipe_etcd(self) -> None:
+        """All members end, and nothing of their data is left."""
+        for slot in self.control_planes:
+            self.platform.shell(slot, "systemctl stop kubelet; kill -9 $(pidof etcd kube-apiserver)")
+        for slot in self.control_planes:
+            self.platform.shell(slot, "rm -r /var/lib/etcd/data")
+
     def processes(self) -> dict[str, str]:
         """The processes of every node that no unchanged run may restart, with the times of their starts."""
         programs = (
@@ -286,7 +293,17 @@ def replace_terminated_leader(nodes: Nodes, _leader: str) -> list[str]:
     return ["-e", f"node={slot}"]
 
 
+#: An argument that every API server takes, and one that none knows.
+FLAG = json.dumps({"kubernetes_api_server_args": {"event-ttl": "2h"}})
+BAD_FLAG = json.dumps({"kubernetes_api_server_args": {"no-such-flag": "1"}, "kubernetes_health_wait": 60})
+
 OPERATIONS = {
+    "another argument of the API server": Operation(
+        "kubernetes", "one control plane after the other", lambda _nodes, _leader: ["-e", FLAG]
+    ),
+    "that argument taken out again": Operation(
+        "kubernetes", "one control plane after the other", cut_at=("roll | Start the kubelet with its", 2)
+    ),
     "rolling restart of Kubernetes": Operation(
         "rolling_restart_kubernetes",
         "one control plane after the other, then the workers' kubelets",
@@ -306,6 +323,8 @@ OPERATIONS = {
 }
 #: What test_kubernetes.py does in steps of its own: name and what it does to the clients.
 FURTHER = {
+    "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
+    "all data of etcd wiped, restored from S3": "no API until its end; writes after the backup are not looked for",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",
 }
@@ -314,7 +333,7 @@ FURTHER = {
 @contextmanager
 def under_load(nodes: Nodes, name: str):
     """Clients ask the workload and write into the API, through each edge host, while the block runs; yields a dict with
-    the `moment`.
+    the `moment`, and with `saved` if the block sets it: later writes are not looked for.
 
     At the end the cluster must be well by itself, else NotWell is raised; then the dict has the `outcome`.
     """
@@ -343,7 +362,7 @@ def under_load(nodes: Nodes, name: str):
         failed=sum(len(reader.errors) for reader in readers),
         acknowledged=sum(len(writer.answers) for writer in writers),
         refused=sum(len(writer.errors) for writer in writers),
-        missing=len(ledger.missing(nodes.any_api(), writers)),
+        missing=len(ledger.missing(nodes.any_api(), writers, run.get("saved"))),
         twice=ledger.twice(readers),
         answered_after=sum(moment > well for client in (*readers, *writers) for moment, *_rest in client.answers),
         load=round(os.getloadavg()[1], 1),

@@ -142,12 +142,13 @@ def end(api: kubernetes.Client) -> None:
     api.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}", missing_ok=True)
 
 
-def missing(api: kubernetes.Client, writers: list[Writes]) -> list[str]:
-    """Acknowledged objects that are not there."""
+def missing(api: kubernetes.Client, writers: list[Writes], until: float | None = None) -> list[str]:
+    """Objects that were acknowledged, until a moment if it is given, and are not there."""
     found = {
         item["metadata"]["name"] for item in api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps")["items"]
     }
-    return sorted({name for writer in writers for _moment, name, _none in writer.answers} - found)
+    answers = [answer for writer in writers for answer in writer.answers]
+    return sorted({name for moment, name, _none in answers if until is None or moment < until} - found)
 
 
 def twice(readers: list[Requests]) -> int:

@@ -281,3 +281,11 @@ def playbook_changes(name: str, *arguments: str) -> int:
     recap = re.findall(r"changed=(\d+)", run.stdout.rpartition("PLAY RECAP")[2])
     assert recap, f"{' '.join(line)} touched no host:\n{run.stdout[-3000:]}"
     return sum(int(count) for count in recap)
+
+
+def playbook_fails(name: str, *arguments: str) -> str:
+    """Run a playbook that must fail; what it said. Raises AssertionError when it does not fail."""
+    line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
+    run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode, f"{' '.join(line)} did not fail:\n{run.stdout[-6000:]}"
+    return run.stdout

@@ -7,11 +7,12 @@ in bench/results/, not asserted.
 from __future__ import annotations
 
 import json
+import time
 
 import kubernetes_faults as faults
 import pytest
 from results import record
-from running import playbook_changes
+from running import playbook_changes, playbook_fails
 
 pytestmark = pytest.mark.long
 
@@ -100,6 +101,41 @@ def test_the_workload_answers_and_no_write_is_lost(nodes, name):
 @pytest.mark.parametrize("name", faults.OPERATIONS)
 def test_the_workload_answers_through_an_operation(nodes, name):
     passed(faults.run_operation(nodes, name))
+
+
+def test_an_argument_that_no_api_server_takes_is_taken_back(nodes):
+    """The first control plane runs as before, the others were not touched, the cluster has its former configuration."""
+    before = nodes.processes()
+    with faults.under_load(nodes, "an argument that no API server takes") as run:
+        shown = playbook_fails("kubernetes", "-e", faults.BAD_FLAG)
+    assert "did not become well with what is described, so it runs as before" in shown
+    passed(run["outcome"])
+    first, *others = nodes.control_planes
+    after = nodes.processes()
+    assert {slot: after[slot] for slot in others} == {slot: before[slot] for slot in others}, f"only {first} may change"
+    kept = nodes.any_api().call("GET", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
+    assert "no-such-flag" not in json.dumps(kept["data"])
+    assert playbook_changes("kubernetes") == 0
+
+
+def test_all_data_of_etcd_is_wiped_and_restored(nodes):
+    """The cluster is that of the backup, and the workload went on while there was no API."""
+    api = nodes.any_api()
+    maps = "/api/v1/namespaces/default/configmaps"
+    for name in ("before-backup", "after-backup"):
+        api.call("DELETE", f"{maps}/{name}", missing_ok=True)
+    api.call("POST", maps, {"metadata": {"name": "before-backup"}})
+    with faults.under_load(nodes, "all data of etcd wiped, restored from S3") as run:
+        run["saved"] = time.monotonic()
+        playbook_changes("backup_kubernetes")
+        api.call("POST", maps, {"metadata": {"name": "after-backup"}})
+        nodes.wipe_etcd()
+        restore = {"kubernetes_restore": {"key": "latest", "confirm": nodes.platform.name}}
+        playbook_changes("restore_kubernetes", "-e", json.dumps(restore))
+    passed(run["outcome"])
+    assert nodes.any_api().call("GET", f"{maps}/before-backup")
+    assert not nodes.any_api().call("GET", f"{maps}/after-backup", missing_ok=True)
+    assert playbook_changes("kubernetes") == 0
 
 
 def test_a_worker_leaves_and_comes_back(nodes):

@@ -150,8 +150,10 @@ def process(root, number, name):
 
 def test_the_control_plane_ends_and_starts_by_its_manifests(script, tmp_path, monkeypatch):
     (tmp_path / "proc").mkdir()
+    at_start = []
+    monkeypatch.setattr(script, "run", lambda argv: at_start.append((argv, list((tmp_path / "manifests").iterdir()))))
     script.stop(0, str(tmp_path / "proc"))
-    assert list((tmp_path / "manifests").iterdir()) == []
+    assert at_start == [(["systemctl", "start", "kubelet"], [])], "a kubelet that was down finds no part to start"
     script.stop(0, str(tmp_path / "proc"))
     script.move(script.STOPPED, script.MANIFESTS)
     assert (tmp_path / "manifests/etcd.yaml").read_text() == "etcd"
