@@ -113,6 +113,12 @@ def slots(tiers, component=None, cluster=None):
     return planner.slots(tiers, component, cluster)
 
 
+def slots_of(names, tiers, component):
+    """Return those of some slots whose tier has a component; tier-9 counts when the tier describes fewer hosts."""
+    described = [tier["name"] for tier in tiers if component in tier["components"]]
+    return [name for name in names if name.rpartition("-")[0] in described and name.rpartition("-")[2].isdigit()]
+
+
 class FilterModule:
     """Filters over a platform's description."""
 
@@ -130,4 +136,5 @@ class FilterModule:
             "platform_summary": platform_summary,
             "platform_tier_tags": platform_tier_tags,
             "slots": slots,
+            "slots_of": slots_of,
         }

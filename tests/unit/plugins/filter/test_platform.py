@@ -57,3 +57,9 @@ def test_the_summary_is_a_table():
     row = dict.fromkeys(("state", "instance_type", "zone", "private_ip", "public_ip", "instance_id"), "x")
     head, line = filters.platform_summary([{"slot": "database-1", **row}])
     assert head.startswith("SLOT        STATE") and line.startswith("database-1  x")
+
+
+def test_slots_of_a_component_count_above_their_tier():
+    names = ["db-1", "db-9", "db-x", "web-1", "other-1", "db"]
+    assert filters.slots_of(names, TIERS, "etcd") == ["db-1", "db-9"]
+    assert filters.slots_of([], TIERS, "etcd") == []
