@@ -325,6 +325,7 @@ OPERATIONS = {
 FURTHER = {
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
     "all data of etcd wiped, restored from S3": "no API until its end; writes after the backup are not looked for",
+    "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",
 }

@@ -11,6 +11,7 @@ import time
 
 import kubernetes_faults as faults
 import pytest
+from operations import cut_off
 from results import record
 from running import playbook_changes, playbook_fails
 
@@ -136,6 +137,21 @@ def test_all_data_of_etcd_is_wiped_and_restored(nodes):
     assert nodes.any_api().call("GET", f"{maps}/before-backup")
     assert not nodes.any_api().call("GET", f"{maps}/after-backup", missing_ok=True)
     assert playbook_changes("kubernetes") == 0
+
+
+def test_a_reset_host_is_clean_and_joins_anew(nodes):
+    """Any control plane, the one that began the cluster too."""
+    slot = nodes.control_planes[0]
+    arguments = ["-e", f"node={slot}", "-e", f"reset_confirm={slot}"]
+    with faults.under_load(nodes, "reset of a control plane, which joins anew") as run:
+        cut_off("reset_kubernetes", arguments, "forget | Undo what kubeadm has done", 1)
+        playbook_changes("reset_kubernetes", *arguments)
+        left = nodes.platform.shell(
+            slot, "ls /etc/kubernetes /var/lib/etcd/data /usr/local/bin/kubeadm 2>/dev/null; pidof kubelet etcd; true"
+        )
+        playbook_changes("kubernetes")
+    assert left == ""
+    passed(run["outcome"])
 
 
 def test_a_worker_leaves_and_comes_back(nodes):
