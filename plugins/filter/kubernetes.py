@@ -23,6 +23,8 @@ from ansible_collections.selfhosted.ec2.plugins.plugin_utils import member_start
 _EC2_NAME = re.compile(r"(ip-\d{1,3}(-\d{1,3}){3}|i-[0-9a-f]{8,17})\.([a-z0-9-]+\.compute\.internal|ec2\.internal)\Z")
 _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
+#: The first of etcd 3.5 from which 3.6 is safe to reach.
+_ETCD_BEFORE_36 = (3, 5, 26)
 
 
 def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
@@ -220,6 +222,53 @@ def kubernetes_skew(views, wanted):
     return ""
 
 
+def kubernetes_host_fault(view, slot, start, endpoint, balancers, allow_swap=False):
+    """Return why a host cannot be a node as it is, as a sentence, or an empty text.
+
+    :arg view: what kubernetes_cluster_info returned on it.
+    :arg start: how it starts; one that is a node knows its cluster already.
+    :arg balancers: addresses that the endpoint's name must lead to, none where it may lead anywhere.
+    """
+    if view["swap"] and not allow_swap:
+        return (
+            f"{slot} has swap on, with which the kubelet does not start; switch it off (swapoff -a, and take it out of"
+            " /etc/fstab), or set kubernetes_kubelet_config.failSwapOn to false."
+        )
+    if start not in ("init", "join", "reset") or not balancers:
+        return ""
+    found = view["endpoint_addresses"]
+    others = [address for address in found if address not in balancers]
+    if found and not others:
+        return ""
+    leads = f"leads to {', '.join(others)} on {slot}" if found else f"has no address on {slot}"
+    return (
+        f"{endpoint} (kubernetes_endpoint) {leads}, but HAProxy is at {', '.join(sorted(balancers))};"
+        " run provision.yml, which writes the name."
+    )
+
+
+def kubernetes_etcd_fault(running, wanted):
+    """Return why etcd may not be brought from one version to another, as a sentence, or an empty text.
+
+    One minor at a time, never back, and to 3.6 only from a 3.5 that knows which members it has (etcd's upgrade guide).
+
+    :arg running: version, empty where none runs.
+    """
+    old, new = _parsed(str(running)), _parsed(str(wanted))
+    if not (old and new):
+        return ""
+    if new < old:
+        return f"etcd {_text(old)} runs, and the release has {_text(new)}; etcd never goes back."
+    if new[:2] > (old[0], old[1] + 1):
+        return f"etcd {_text(old)} runs, and the release has {_text(new)}; go through {old[0]}.{old[1] + 1} first."
+    if old < _ETCD_BEFORE_36 and new >= (3, 6, 0):
+        return (
+            f"etcd {_text(old)} runs, and the release has {_text(new)}; bring it to {_text(_ETCD_BEFORE_36)} or later"
+            " of 3.5 first, since a former one may take members that have left into 3.6."
+        )
+    return ""
+
+
 def kubernetes_other_version(view, wanted):
     """Return that the cluster runs another version, as a sentence, or an empty text.
 
@@ -236,17 +285,20 @@ def kubernetes_other_version(view, wanted):
     )
 
 
-def kubernetes_upgrade_plan(views, control_planes, members, wanted):
+def kubernetes_upgrade_plan(views, control_planes, members, wanted, etcd=""):
     """Return what an upgrade does, in its order: C(error), C(control_planes), C(nodes) (both slots) and C(lines).
 
     A control plane that an earlier run has left half new, or that is not ready, comes first.
 
     :arg views: dict of slot to what kubernetes_cluster_info returned there.
     :arg members: slots of all nodes, running or not.
+    :arg etcd: version that belongs to the wanted one.
     """
     plan = {"control_planes": [], "nodes": [], "lines": []}
     answered = [view for view in views.values() if view["ready"]]
     error = kubernetes_skew(views, wanted) if answered else "No API server is ready, so there is nothing to upgrade."
+    faults = [kubernetes_etcd_fault(view["etcd"], etcd) for view in views.values()]
+    error = error or next(filter(None, faults), "")
     absent = [slot for slot in members if slot not in views]
     if not error and absent:
         error = f"{', '.join(absent)} took no part in this run and would be left behind; start or remove them first."
@@ -311,6 +363,8 @@ class FilterModule:
             "kubernetes_args": kubernetes_args,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
             "kubernetes_due": kubernetes_due,
+            "kubernetes_etcd_fault": kubernetes_etcd_fault,
+            "kubernetes_host_fault": kubernetes_host_fault,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_other_version": kubernetes_other_version,

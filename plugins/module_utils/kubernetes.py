@@ -23,6 +23,7 @@ KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
 #: A version's programs have a directory of their own, which the links in the path lead to.
 _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
+_ETCD_IMAGE = re.compile(r"^\s*image: \S+/etcd:v?(\d+\.\d+\.\d+)", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
@@ -231,12 +232,25 @@ def read_parts(api, name, manifests):
     return found
 
 
+def read_text(path):
+    """Return the text of a file, an empty one without the file."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as handle:
+        return handle.read()
+
+
 def read_mark(path):
     """Return the words of a mark file, none without the file."""
-    if not os.path.exists(path):
+    return read_text(path).split()
+
+
+def addresses(name):
+    """Return the IPv4 addresses that this host finds for a name, none for one that it cannot resolve."""
+    try:
+        return sorted({found[4][0] for found in socket.getaddrinfo(name, None, socket.AF_INET)})
+    except OSError:
         return []
-    with open(path, encoding="utf-8") as handle:
-        return handle.read().split()
 
 
 def read_disk(etcd_directory, root="/"):
@@ -251,6 +265,7 @@ def read_disk(etcd_directory, root="/"):
     kubelet = place("/usr/local/bin/kubelet")
     installed = _INSTALLED.search(os.readlink(kubelet)) if os.path.islink(kubelet) else None
     manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
+    etcd = _ETCD_IMAGE.search(read_text(place(f"{BASE}/manifests/etcd.yaml")))
     machine = os.uname().machine
     return {
         "architecture": ARCHITECTURES.get(machine, machine),
@@ -259,6 +274,9 @@ def read_disk(etcd_directory, root="/"):
         "begins": os.path.exists(place(BASE + "/platform/init.yaml")),
         "installed": installed.group(1) if installed else "",
         "manifests": manifests,
+        "etcd": etcd.group(1) if etcd else "",
+        # One line names the columns.
+        "swap": len(read_text(place("/proc/swaps")).splitlines()) > 1,
         "applied": read_mark(place(BASE + "/platform/applied")),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),

@@ -106,6 +106,19 @@ manifests:
   returned: always
   type: list
   elements: str
+etcd:
+  description: Version of etcd that this host runs, empty when it runs none.
+  returned: always
+  type: str
+swap:
+  description: The host has swap space that is in use by the kernel.
+  returned: always
+  type: bool
+endpoint_addresses:
+  description: The addresses that this host finds for I(endpoint).
+  returned: always
+  type: list
+  elements: str
 kubelet:
   description: Why this host's kubelet does not answer, an empty text when it does or when the host has not joined.
   returned: always
@@ -141,6 +154,7 @@ def read(params):
     found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="", kubelet="")
     if found["joined"]:
         found["kubelet"] = kubernetes.kubelet_fault()
+    found["endpoint_addresses"] = kubernetes.addresses(params["endpoint"])
     members = params["members"]
     views = cluster_client.ask_all(members, lambda slot: kubernetes.member_view(kubernetes.client(params, slot)))
     ready = sorted((slot for slot in members if views[slot]["ready"]), key=lambda slot: slot != params["slot"])

@@ -10,10 +10,11 @@ import threading
 import time
 
 import pytest
-from ansible_collections.selfhosted.ec2.plugins.module_utils import oci
+import yaml
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci, releases
 
 from lab import builds
-from lab.builds import images
+from lab.builds import images, manifest
 from lab.services import mirror
 
 ENTRY = {
@@ -144,6 +145,18 @@ def test_what_is_in_a_set_is_built_by_its_name_only():
     assert not [entry for entry in every if "set" in entry]
     chosen = builds.buildable(mirror.ARTIFACT_LIST, ["kubernetes-1.37"])
     assert {"kubeadm", "containerd", "images"} <= {entry["name"] for entry in chosen}
+    former = builds.buildable(mirror.ARTIFACT_LIST, ["kubernetes-1.36"])
+    assert {entry["version"] for entry in former if entry["name"] != "images"} == {"1.36.4"}
+
+
+@pytest.mark.parametrize("minor", ["1.36", "1.37"])
+def test_the_lab_builds_every_image_and_program_of_a_release_it_can_run(minor):
+    entries = [entry for entry in mirror.read_artifacts().values() if "set" in entry]
+    described = yaml.safe_load(manifest.OWN.read_text())["releases"][minor]
+    built = {entry["build"]["reference"] for entry in entries if entry["build"]["kind"] == "image"}
+    assert set(releases.release_images(described)) <= built
+    programs = {entry["name"] for entry in entries if entry["version"] == described["kubernetes"]}
+    assert programs == set(releases.FILES["kubernetes"])
 
 
 def test_an_image_is_the_same_whenever_it_is_made_and_names_itself(tmp_path, built):

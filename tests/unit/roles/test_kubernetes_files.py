@@ -256,6 +256,20 @@ def test_the_addons_are_objects_with_the_releases_images(written):
         assert item["apiVersion"] and item["metadata"]["name"]
 
 
+def test_the_cloud_controller_manager_gets_tokens_of_its_controllers_alone(written):
+    account = {"kind": "ServiceAccount", "name": "cloud-controller-manager", "namespace": "kube-system"}
+    bindings = [item for item in written["cloud"] if item["kind"].endswith("RoleBinding")]
+    assert all(item["subjects"] == [account] for item in bindings)
+    for role in (item for item in written["cloud"] if item["kind"] in ("ClusterRole", "Role")):
+        rules = {resource: rule for rule in role["rules"] for resource in rule["resources"]}
+        if role["kind"] == "ClusterRole":
+            # What it changes is its controllers' to change, each with rights that Kubernetes gives it.
+            assert all(set(rule["verbs"]) == {"get", "list", "watch"} for rule in role["rules"])
+        else:
+            assert role["metadata"]["namespace"] == "kube-system"
+            assert {"node-controller", "route-controller"} <= set(rules["serviceaccounts/token"]["resourceNames"])
+
+
 def test_kubeadm_is_told_how_to_change_a_host(written):
     assert written["upgrade"]["apply"]["kubernetesVersion"] == "v1.37.2"
     assert written["upgrade"]["node"]["patches"] == {"directory": "/etc/kubernetes/platform/patches"}

@@ -32,6 +32,7 @@ BAD = {
     "unknown-minor": ({"kubernetes_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
     "no-sum": ({"kubernetes_version": "1.36.99"}, "1.36.99"),
     "no-digest": ({"kubernetes_images": ["a.example.com/b:1"]}, "no digest of image a.example.com/b:1"),
+    "old-etcd": ({"platform_artifact_manifest": "old.yml"}, "gives Kubernetes 1.36.4 etcd 3.5.24-0; give 3.5.26 or later"),
     "other-pods": ({"kubernetes_pod_network": "10.245.0.0/16"}, "but platform_network.pod_cidr is 10.244.0.0/16"),
     "overlap": (
         {"kubernetes_service_network": "10.244.0.0/20"},
@@ -64,6 +65,9 @@ def said(tmp_path_factory):
         sums = {GOOD["kubernetes_version"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
         manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
     (path / "manifest.yml").write_text(yaml.safe_dump(manifest))
+    old = {**described, "etcd": "3.5.24-0"}
+    manifest["images"]["registry.k8s.io/etcd"]["3.5.24-0"] = "sha256:" + "a" * 64
+    (path / "old.yml").write_text(yaml.safe_dump({**manifest, "releases": {"1.36": old}}))
     hosts = {}
     for name in ("good", *BAD):
         slots = [name, *SLOTS[1:]]
@@ -71,10 +75,10 @@ def said(tmp_path_factory):
         planes = change.pop("kubernetes_control_planes", SLOTS)
         hosts[name] = {
             **GOOD,
-            "platform_artifact_manifest": str(path / "manifest.yml"),
             "kubernetes_members": slots,
             "kubernetes_control_planes": [name, *planes[1:]],
             **change,
+            "platform_artifact_manifest": str(path / change.get("platform_artifact_manifest", "manifest.yml")),
         }
     task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": ["kubernetes"]}, "run_once": True}
     play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}

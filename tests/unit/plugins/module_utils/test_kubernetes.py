@@ -24,6 +24,9 @@ EMPTY = {
     "begins": False,
     "installed": "",
     "manifests": [],
+    "etcd": "",
+    "swap": False,
+    "endpoint_addresses": ["10.20.0.8", "10.20.0.9"],
     "holds_etcd": False,
     "identity": None,
     "ready": [],
@@ -223,6 +226,49 @@ def test_without_an_api_server_the_version_is_that_of_the_installed_kubelet():
     assert filters.kubernetes_other_version({**view, "finished": False}, "1.37.2") == ""
 
 
+@pytest.mark.parametrize(
+    ("view", "start", "balancers", "said"),
+    [
+        ({}, "init", ["10.20.0.8", "10.20.0.9"], ""),
+        ({"endpoint_addresses": ["10.20.0.9"]}, "join", ["10.20.0.8", "10.20.0.9"], ""),
+        ({}, "init", ["10.20.0.9"], "leads to 10.20.0.8 on control-1, but HAProxy is at 10.20.0.9"),
+        ({"endpoint_addresses": []}, "reset", ["10.20.0.9"], "has no address on control-1"),
+        ({"endpoint_addresses": []}, "keep", ["10.20.0.9"], ""),
+        ({}, "init", [], ""),
+        ({"swap": True}, "keep", [], "control-1 has swap on"),
+    ],
+)
+def test_a_host_that_cannot_be_a_node(view, start, balancers, said):
+    view = {**EMPTY, **view}
+    found = filters.kubernetes_host_fault(view, "control-1", start, "kubernetes.trading.internal", balancers)
+    assert said in found and bool(said) == bool(found)
+    if view["swap"]:
+        assert filters.kubernetes_host_fault(view, "control-1", start, "", balancers, allow_swap=True) == ""
+
+
+def test_a_name_that_nobody_knows_has_no_address():
+    assert kubernetes.addresses("localhost") == ["127.0.0.1"]
+    assert kubernetes.addresses("") == []
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "said"),
+    [
+        ("", "3.7.0-0", ""),
+        ("3.6.8", "3.6.8-0", ""),
+        ("3.6.8", "3.7.0-0", ""),
+        ("3.5.26", "3.6.8-0", ""),
+        ("3.5.24", "3.5.30-0", ""),
+        ("3.5.24", "3.6.8-0", "bring it to 3.5.26 or later of 3.5 first"),
+        ("3.5.30", "3.7.0-0", "go through 3.6 first"),
+        ("3.7.0", "3.6.8-0", "etcd never goes back"),
+    ],
+)
+def test_which_step_of_etcd_is_refused(running, wanted, said):
+    found = filters.kubernetes_etcd_fault(running, wanted)
+    assert said in found and bool(said) == bool(found)
+
+
 def test_networks_must_not_overlap():
     good = {"pods": "10.244.0.0/16", "services": "172.20.0.0/16", "vpc": "10.20.0.0/16"}
     assert filters.kubernetes_overlap(good) == ""
@@ -331,7 +377,10 @@ def test_what_the_disk_says(tmp_path):
     (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
     (tmp_path / "var/lib/etcd/data/member").mkdir(parents=True)
     (tmp_path / "etc/kubernetes/kubelet.conf").touch()
-    (tmp_path / "etc/kubernetes/manifests/etcd.yaml").touch()
+    manifest = "spec:\n  containers:\n  - command: [etcd]\n    image: registry.k8s.io/etcd:3.6.8-0\n"
+    (tmp_path / "etc/kubernetes/manifests/etcd.yaml").write_text(manifest)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/swaps").write_text("Filename Type Size Used Priority\n")
     (tmp_path / "usr/local/bin").mkdir(parents=True)
     (tmp_path / "usr/local/bin/kubelet").symlink_to("/opt/kubernetes/kubelet-1.37.2/kubelet-linux-amd64")
     (tmp_path / "var/lib/etcd/identity.json").write_text(json.dumps({"member": "control-1"}))
@@ -340,6 +389,9 @@ def test_what_the_disk_says(tmp_path):
     assert found["installed"] == "1.37.2"
     assert (found["manifests"], found["applied"]) == (["etcd"], [])
     assert found["identity"] == {"member": "control-1"}
+    assert (found["etcd"], found["swap"]) == ("3.6.8", False)
+    (tmp_path / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/vdb partition 1 0 -2\n")
+    assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["swap"]
     (tmp_path / "etc/kubernetes/platform").mkdir()
     (tmp_path / "etc/kubernetes/platform/applied").write_text("abc restart\n")
     assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["applied"] == ["abc", "restart"]

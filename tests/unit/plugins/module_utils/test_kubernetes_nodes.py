@@ -223,6 +223,7 @@ def cluster(servers=("1.36.4",) * 3, kubelets=("1.36.4",) * 4, **applied):
     nodes = {slot + ".n": {"slot": slot, "version": version} for slot, version in zip(slots, kubelets, strict=True)}
     ready = [slot for slot in CONTROL if members[slot]["ready"]]
     view = {"members": members, "nodes": nodes, "ready": ready, "joined": True, "finished": True, "installed": ""}
+    view["etcd"] = "3.6.8"
     return {slot: {**view, "applied": ["hash", *applied.get(slot.replace("-", "_"), [])]} for slot in slots}
 
 
@@ -274,6 +275,12 @@ def test_nothing_is_left_to_do_when_all_have_the_version():
 def test_what_an_upgrade_refuses(views, wanted, said):
     found = plan(views, wanted)
     assert said in found["error"] and found["nodes"] == []
+
+
+@pytest.mark.parametrize(("etcd", "said"), [("3.7.0-0", ""), ("3.8.0-0", "go through 3.7 first")])
+def test_an_upgrade_takes_one_step_of_etcd(etcd, said):
+    found = filters.kubernetes_upgrade_plan(cluster(), CONTROL, [*CONTROL, "workers-1"], "1.37.2", etcd)
+    assert said in found["error"] and bool(said) == bool(found["error"])
 
 
 def test_another_version_is_not_brought_by_the_way():
