@@ -98,6 +98,14 @@ class Nodes:
     def nodes(self) -> dict[str, dict]:
         return kubernetes.read_nodes(self.any_api(), "")
 
+    def versions(self) -> tuple[set[str], set[str]]:
+        """The versions of the kubelets, and those of the API servers."""
+        pods = self.any_api().call(
+            "GET", "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Dkube-apiserver"
+        )
+        servers = {item["spec"]["containers"][0]["image"].rpartition(":v")[2] for item in pods["items"]}
+        return {node["version"] for node in self.nodes().values()}, servers
+
     def complaints(self) -> list[str]:
         """What keeps the cluster from being well, as sentences."""
         api = self.any_api()
@@ -321,8 +329,9 @@ OPERATIONS = {
         "replace_node", "the lost member is taken out of etcd, a new one joins", replace_terminated_leader
     ),
 }
-#: What test_kubernetes.py does in steps of its own: name and what it does to the clients.
+#: What test_kubernetes.py and test_kubernetes_upgrade.py do in steps of its own: name and what it does to the clients.
 FURTHER = {
+    "upgrade from 1.36 to 1.37": "control planes, then nodes, whose pods leave them; cut off twice",
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
     "all data of etcd wiped, restored from S3": "no API until its end; writes after the backup are not looked for",
     "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
