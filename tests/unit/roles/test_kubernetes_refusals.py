@@ -32,7 +32,10 @@ BAD = {
     "unknown-minor": ({"kubernetes_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
     "no-sum": ({"kubernetes_version": "1.36.99"}, "1.36.99"),
     "no-digest": ({"kubernetes_images": ["a.example.com/b:1"]}, "no digest of image a.example.com/b:1"),
-    "old-etcd": ({"platform_artifact_manifest": "old.yml"}, "gives Kubernetes 1.36.4 etcd 3.5.24-0; give 3.5.26 or later"),
+    "old-etcd": (
+        {"platform_artifact_manifest": "old.yml"},
+        "gives Kubernetes 1.36.4 etcd 3.5.24-0; give 3.5.26 or later",
+    ),
     "other-pods": ({"kubernetes_pod_network": "10.245.0.0/16"}, "but platform_network.pod_cidr is 10.244.0.0/16"),
     "overlap": (
         {"kubernetes_service_network": "10.244.0.0/20"},
