@@ -303,7 +303,12 @@ def start(lab: Lab, instance_id: str) -> subprocess.Popen | None:
             raise HostError(f"Host {instance_id} did not start; its console says: {last_line(place / 'console.log')}")
         time.sleep(0.03)
     if host.containers:
-        _open_for_containers(lab, instance_id)
+        try:
+            _open_for_containers(lab, instance_id)
+        except HostError:
+            # Without it the host would look as if it ran, and nobody would open it again.
+            clear(lab, instance_id)
+            raise
     return process
 
 

@@ -23,13 +23,17 @@ def public_bytes(key):
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+def _check():
+    if not HAS_CRYPTOGRAPHY:
+        raise AnsibleFilterError("Certificates are judged by the Python package cryptography; install it here.")
+
+
 def certificate_fault(item):
     """Return what is wrong with a certificate and its key in one sentence, V("") when they fit.
 
     :arg item: dict with C(name), C(certificate) and C(key), both PEM; the first certificate is the server's own.
     """
-    if not HAS_CRYPTOGRAPHY:
-        raise AnsibleFilterError("certificate_fault needs the Python package cryptography on the controller.")
+    _check()
     name = item.get("name", "")
     try:
         certificate = x509.load_pem_x509_certificates(str(item.get("certificate", "")).encode())[0]
@@ -45,6 +49,18 @@ def certificate_fault(item):
     if end <= datetime.now(timezone.utc):
         return "Certificate %s ended on %s." % (name, end.date())
     return ""
+
+
+def certificate_covers(item, host):
+    """Tell whether a certificate that a user brings holds a host's name, by itself or by a wildcard for one label."""
+    _check()
+    try:
+        certificate = x509.load_pem_x509_certificates(str(item.get("certificate", "")).encode())[0]
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+    names = {name.lower() for name in extension.value.get_values_for_type(x509.DNSName)}
+    return bool(names & {host.lower(), "*." + host.lower().partition(".")[2]})
 
 
 class FilterModule:

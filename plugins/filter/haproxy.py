@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import re
+
+from ansible_collections.selfhosted.ec2.plugins.filter import certificates as brought
+
 BASE = "/etc/haproxy"
 
 
@@ -55,6 +59,50 @@ def _text(name, lines):
 #: How the API servers and the nodes are checked; a node is there when its kube-proxy is.
 _OFTEN = {"type": "http", "interval": "1s", "fast_interval": "500ms", "fall": 2, "rise": 1}
 _PROXY_PORT = 10256
+_NODE_PORTS = range(30000, 32768)
+_HOST = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", re.IGNORECASE)
+#: Of what a path may have, what means nothing to HAProxy's configuration.
+_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+_CHECK_PATH = re.compile(r"/[A-Za-z0-9._~/?&=-]*")
+
+
+def haproxy_kubernetes_fault(settings, domain, certificates=()):
+    """Return what is wrong with the services that Kubernetes publishes in one sentence, V("") when nothing is.
+
+    :arg settings: the role's C(haproxy_kubernetes).
+    :arg domain: domain whose names the host's own certificate holds.
+    :arg certificates: the role's C(haproxy_certificates).
+    """
+    chosen = [item for item in certificates if item["name"] in (settings.get("certificates") or [])]
+    routes = set()
+    for item in settings.get("published") or []:
+        fault = _published_fault(item)
+        if not fault and (item["host"].lower(), item.get("path") or "") in routes:
+            fault = "the host and path of another one, which would take all its requests; give each its own"
+        host = item["host"]
+        held = host.endswith("." + domain) or any(brought.certificate_covers(pair, host) for pair in chosen)
+        if not fault and not held:
+            fault = (
+                "the host %s, which the host's own certificate does not hold, since it is not below %s; name one of"
+                " haproxy_certificates that does in haproxy_kubernetes.certificates" % (host, domain)
+            )
+        if fault:
+            return "haproxy_kubernetes.published gives %s %s." % (item["name"], fault)
+        routes.add((host.lower(), item.get("path") or ""))
+    return ""
+
+
+def _published_fault(item):
+    """Return what of one published service cannot be, as the end of a sentence, or an empty text."""
+    for key in ("node_port", "health_port"):
+        if item.get(key) and int(item[key]) not in _NODE_PORTS:
+            return "the %s %s; node ports are 30000 to 32767" % (key, item[key])
+    if not _HOST.fullmatch(item["host"]):
+        return "the host '%s'; give a name such as api.example.com" % item["host"]
+    for key, form in (("path", _PATH), ("check", _CHECK_PATH)):
+        if item.get(key) and not form.fullmatch(item[key]):
+            return "the %s '%s'; it begins with / and has letters, digits, ., _, ~, - and /" % (key, item[key])
+    return ""
 
 
 def haproxy_kubernetes(settings, workers, domain):
@@ -66,7 +114,9 @@ def haproxy_kubernetes(settings, workers, domain):
     """
     servers = [{"name": slot, "address": "%s.%s" % (slot, domain)} for slot in workers]
     published = settings.get("published") or []
-    rules = ["use_backend kubernetes-%s if %s" % (item["name"], _condition(item)) for item in published]
+    # The first one that fits takes the request, so the longest path comes first.
+    ordered = sorted(published, key=lambda item: -len((item.get("path") or "").rstrip("/")))
+    rules = ["use_backend kubernetes-%s if %s" % (item["name"], _condition(item)) for item in ordered]
     known = " or ".join(_condition(item) for item in published)
     api = {
         "name": "kubernetes",
@@ -96,12 +146,16 @@ def haproxy_kubernetes(settings, workers, domain):
         "config": ["http-request return status 404%s" % (" unless " + known if known else ""), *rules],
         "backend": {"servers": servers, "port": _PROXY_PORT, "check": dict(_OFTEN, path="/healthz")},
     }
+    if settings.get("certificates"):
+        front["certificates"] = settings["certificates"]
     return [api, front] + [_published(item, servers) for item in published]
 
 
 def _condition(item):
     host = "{ req.hdr(host),field(1,:),lower -m str %s }" % item["host"].lower()
-    return host + (" { path_beg %s }" % item["path"] if item.get("path") else "")
+    path = (item.get("path") or "").rstrip("/")
+    # /v1 is not the beginning of /v10.
+    return "{0} {{ path {1} }} or {0} {{ path_beg {1}/ }}".format(host, path) if path else host
 
 
 def _published(item, servers):
@@ -121,4 +175,8 @@ class FilterModule:
     """Filters for the role haproxy."""
 
     def filters(self):
-        return {"haproxy_files": haproxy_files, "haproxy_kubernetes": haproxy_kubernetes}
+        return {
+            "haproxy_files": haproxy_files,
+            "haproxy_kubernetes": haproxy_kubernetes,
+            "haproxy_kubernetes_fault": haproxy_kubernetes_fault,
+        }

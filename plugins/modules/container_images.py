@@ -60,6 +60,18 @@ options:
     description: Architecture of the images, that of the host by default.
     type: str
     choices: [amd64, arm64]
+  owner:
+    description: >-
+      Who wants the images, which they are labelled with. An image that several want is kept until the last of them
+      gives it up.
+    type: str
+  release:
+    description:
+      - Gives up what O(owner) wanted before and wants no longer, so that the kubelet may collect it. An image that runs
+        is never collected.
+      - Leave it off while the former images may still be needed, as before an upgrade.
+    type: bool
+    default: false
   namespace:
     description: Namespace of containerd.
     type: str
@@ -74,6 +86,8 @@ EXAMPLES = r"""
 - name: images | Import what the control plane runs
   selfhosted.ec2.container_images:
     mirror: "{{ platform_artifact_mirror | default(omit) }}"
+    owner: kubernetes
+    release: true
     images:
       - name: registry.k8s.io/pause:3.10.2
         digest: sha256:5cf9a1e0f6a4b6e9f0a0d1a2a1c1f0b9a7e6d5c4b3a291807f6e5d4c3b2a1908
@@ -86,7 +100,12 @@ imported:
   type: list
   elements: str
 pinned:
-  description: Names of the images that were (in check mode would be) kept from collection.
+  description: Names of the images that were (in check mode would be) labelled, to keep them from collection.
+  returned: state is present
+  type: list
+  elements: str
+released:
+  description: Names of the images that O(owner) gave up (in check mode would give up).
   returned: state is present
   type: list
   elements: str
@@ -104,28 +123,50 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import oci, registr
 from ansible_collections.selfhosted.ec2.plugins.module_utils.containerd import ARCHITECTURES
 
 PINNED = "io.cri-containerd.pinned=pinned"
+OWNER = "selfhosted.ec2/images-"
 SCRATCH = "/var/tmp"  # noqa: S108 (a directory of its own is made there, with room for images)
 
 
 def parse_list(text):
-    """Images as C(ctr images ls) prints them: name to (digest, whether it is pinned).
+    """Images as C(ctr images ls) prints them: name to (digest, labels).
 
     >>> parse_list("REF TYPE DIGEST SIZE PLATFORMS LABELS\\na.io/b:1 x/y sha256:00 1.2 MiB linux/amd64 k=v\\n")
-    {'a.io/b:1': ('sha256:00', False)}
+    {'a.io/b:1': ('sha256:00', frozenset({'k=v'}))}
     """
     found = {}
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) > 2:
-            found[words[0]] = (words[2], PINNED in line)
+            found[words[0]] = (words[2], frozenset(words[-1].split(",")))
     return found
 
 
-def plan(images, held):
-    """Images to import, and names to pin; those that are imported are pinned besides."""
-    missing = [image for image in images if held.get(image["name"], ("", False))[0] != image["digest"]]
-    names = [image["name"] for image in missing]
-    return missing, [image["name"] for image in images if image["name"] in names or not held[image["name"]][1]]
+def labels_of(owner):
+    """The labels of an image that somebody wants."""
+    return [PINNED, *(["%s%s=wanted" % (OWNER, owner)] if owner else [])]
+
+
+def plan(images, held, owner=""):
+    """Images to import, and names to label; those that are imported are labelled besides."""
+    missing = [image for image in images if held.get(image["name"], ("", ()))[0] != image["digest"]]
+    names = {image["name"] for image in missing}
+    wanted = set(labels_of(owner))
+    return missing, [
+        image["name"] for image in images if image["name"] in names or wanted - set(held[image["name"]][1])
+    ]
+
+
+def given_up(images, held, owner):
+    """Names that an owner no longer wants, each with the labels to take away: the last owner's end the pin, too."""
+    wanted = {image["name"] for image in images}
+    own = labels_of(owner)[-1]
+    found = {}
+    for name, (_digest, labels) in sorted(held.items()):
+        if own in labels and name not in wanted:
+            others = [label for label in labels if label.startswith(OWNER) and label != own]
+            # A label goes by an empty value.
+            found[name] = [label.partition("=")[0] + "=" for label in ([own] if others else [own, PINNED])]
+    return found
 
 
 class Source:
@@ -190,15 +231,17 @@ class Runtime:
             self.run("import", paths[image["name"]])
         held = self.held()
         for image in images:
-            found = held.get(image["name"], ("nothing", False))[0]
+            found = held.get(image["name"], ("nothing", ()))[0]
             if found != image["digest"]:
                 raise oci.OciError("After its import %s is %s instead of %s." % (image["name"], found, image["digest"]))
 
 
 def import_images(module, source, images):
     """Import what is missing. Raises OciError."""
-    runtime = Runtime(module)
-    missing, unpinned = plan(images, runtime.held())
+    runtime, owner = Runtime(module), module.params["owner"]
+    held = runtime.held()
+    missing, unpinned = plan(images, held, owner)
+    released = given_up(images, held, owner) if module.params["release"] else {}
     if not module.check_mode:
         scratch = tempfile.mkdtemp(prefix="container-images-", dir=SCRATCH)
         try:
@@ -208,8 +251,10 @@ def import_images(module, source, images):
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         for name in unpinned:
-            runtime.run("label", name, PINNED)
-    return {"imported": [image["name"] for image in missing], "pinned": unpinned}
+            runtime.run("label", name, *labels_of(owner))
+        for name, labels in released.items():
+            runtime.run("label", name, *labels)
+    return {"imported": [image["name"] for image in missing], "pinned": unpinned, "released": list(released)}
 
 
 def fill_bundle(module, source, images):
@@ -251,10 +296,12 @@ def main():
             "bundle": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "bundled", "verified"], "default": "present"},
             "architecture": {"type": "str", "choices": ["amd64", "arm64"]},
+            "owner": {"type": "str"},
+            "release": {"type": "bool", "default": False},
             "namespace": {"type": "str", "default": "k8s.io"},
             "timeout": {"type": "int", "default": 60},
         },
-        required_if=[("state", "bundled", ["bundle"]), ("state", "verified", ["bundle"])],
+        required_if=[("state", "bundled", ["bundle"]), ("state", "verified", ["bundle"]), ("release", True, ["owner"])],
         supports_check_mode=True,
     )
     images, state = module.params["images"], module.params["state"]
@@ -280,7 +327,7 @@ def main():
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg="%s: %s." % (error.filename or "The images cannot be imported", error.strerror))
-    names = sorted({*result.get("imported", []), *result.get("pinned", [])})
+    names = sorted({name for key in ("imported", "pinned", "released") for name in result.get(key, [])})
     result["changed"] = bool(names)
     if module._diff and names:
         result["diff"] = {"before": "", "after": "".join("%s\n" % name for name in names)}

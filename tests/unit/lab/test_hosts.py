@@ -42,6 +42,43 @@ def test_a_lab_that_went_gives_its_index_back(tmp_path, monkeypatch):
     assert [Lab("two").index, Lab("new").index] == [3, 2]
 
 
+# Starting
+
+
+def test_a_host_that_cannot_be_opened_for_containers_does_not_run_on(tmp_path, monkeypatch):
+    lab = Lab("one")
+    monkeypatch.setattr("lab.paths.STATE", tmp_path)
+    lab.instance("i-1").mkdir(parents=True)
+    (tmp_path / "namespace").touch()
+    calls = []
+
+    class Process:
+        def poll(self):
+            return None
+
+    def refuse(*_):
+        raise hosts.HostError("no control groups")
+
+    host = type("Host", (), {"containers": True, "memory_mib": 64})
+    for name, value in {
+        "read": lambda *_: host,
+        "is_running": lambda *_: False,
+        "init_pid": lambda *_: 1,
+        "clear": lambda *_: calls.append("clear"),
+        "nspawn_options": lambda *_: [],
+        "_mount_root": lambda *_: tmp_path,
+        "_write_device_list": lambda *_: None,
+        "_open_for_containers": refuse,
+    }.items():
+        monkeypatch.setattr(hosts, name, value)
+    monkeypatch.setattr(hosts.cgroups, "make", lambda *_: [])
+    monkeypatch.setattr(hosts.subprocess, "Popen", lambda *_args, **_kwargs: calls.append("start") or Process())
+    monkeypatch.setattr(Lab, "namespace_path", lambda *_: tmp_path / "namespace")
+    with pytest.raises(hosts.HostError, match="no control groups"):
+        hosts.start(lab, "i-1")
+    assert calls == ["clear", "start", "clear"]
+
+
 # Image
 
 DEB822 = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.selfhosted.ec2.plugins.filter.haproxy import haproxy_kubernetes
+from ansible_collections.selfhosted.ec2.plugins.filter.haproxy import haproxy_kubernetes, haproxy_kubernetes_fault
 from ansible_collections.selfhosted.ec2.plugins.filter.platform import slots
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -264,7 +264,8 @@ def test_published_services_of_kubernetes_follow_the_workers(render):
     text = kubernetes(render, PUBLISHED)
     front = section(text, "frontend kubernetes-services")
     web = "{ req.hdr(host),field(1,:),lower -m str web.lab.internal }"
-    api = "{ req.hdr(host),field(1,:),lower -m str api.example } { path_beg /v1 }"
+    host = "{ req.hdr(host),field(1,:),lower -m str api.example }"
+    api = f"{host} {{ path /v1 }} or {host} {{ path_beg /v1/ }}"
     assert f"    http-request return status 404 unless {web} or {api}" in front
     assert front.index(f"    use_backend kubernetes-web if {web}") < front.index(
         "    default_backend kubernetes-services"
@@ -277,6 +278,53 @@ def test_published_services_of_kubernetes_follow_the_workers(render):
             [f"workers-{n}", f"workers-{n}.lab.internal:{port}"] for n in (1, 2)
         ]
     assert " port 30082 " in "\n".join(section(text, "backend kubernetes-api"))
+
+
+def test_the_longest_path_of_a_host_comes_first_and_its_certificate_may_be_ones_own():
+    settings = {"port": 6443, "server_port": 6443, "services_port": 8443, "certificates": ["shop"]}
+    ports = {"node_port": 30080}
+    published = [
+        {"name": "all", "host": "a.lab.internal", **ports},
+        {"name": "v1", "host": "a.lab.internal", "path": "/v1", **ports},
+        {"name": "old", "host": "a.lab.internal", "path": "/v1/old/", **ports},
+    ]
+    front = haproxy_kubernetes({**settings, "published": published}, ["workers-1"], "lab.internal")[1]
+    assert [line.split()[1] for line in front["config"][1:]] == ["kubernetes-old", "kubernetes-v1", "kubernetes-all"]
+    assert "{ path_beg /v1/old/ }" in front["config"][1] and "//" not in front["config"][1]
+    assert front["certificates"] == ["shop"]
+    # A dictionary of one's own may have no list at all.
+    assert len(haproxy_kubernetes(settings, ["workers-1"], "lab.internal")) == 2
+
+
+GOOD = {"name": "web", "host": "web.lab.internal", "node_port": 30080, "path": "/v1", "check": "/healthz?full=1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"node_port": 40000}, "the node_port 40000; node ports are 30000 to 32767"),
+        ({"node_port": 8080}, "node ports are"),
+        ({"health_port": 10256}, "the health_port 10256"),
+        ({"host": "a b"}, "the host 'a b'"),
+        ({"host": "web.lab.internal }\n    use_backend x"}, "give a name such as"),
+        ({"path": "v1"}, "the path 'v1'; it begins with /"),
+        ({"path": "/v1 } or { always_true"}, "the path"),
+        ({"check": "/a b"}, "the check '/a b'"),
+        ({"host": "api.example"}, "not below lab.internal; name one of haproxy_certificates"),
+    ],
+)
+def test_what_kubernetes_may_not_publish(change, said):
+    found = haproxy_kubernetes_fault({"published": [{**GOOD, **change}]}, "lab.internal")
+    assert said in found and bool(said) == bool(found)
+    if said:
+        assert found.startswith("haproxy_kubernetes.published gives web the")
+
+
+def test_two_published_services_may_not_take_the_same_requests():
+    assert haproxy_kubernetes_fault({}, "lab.internal") == ""
+    found = haproxy_kubernetes_fault({"published": [GOOD, {**GOOD, "name": "b"}]}, "lab.internal")
+    assert "gives b the host and path of another one" in found
 
 
 def test_without_workers_or_published_services_nothing_of_them_is_served(render):

@@ -2,19 +2,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter.certificates import certificate_fault
-from ansible_collections.selfhosted.ec2.plugins.filter.haproxy import haproxy_files
+from ansible_collections.selfhosted.ec2.plugins.filter.haproxy import haproxy_files, haproxy_kubernetes_fault
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make(days=10):
-    """A certificate that ends in so many days, and its key."""
+def make(days=10, names=()):
+    """A certificate that ends in so many days and holds these names, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.example.com")])
     now = datetime.now(UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -22,8 +22,10 @@ def make(days=10):
         .serial_number(1)
         .not_valid_before(now - timedelta(days=30))
         .not_valid_after(now + timedelta(days=days))
-        .sign(key, hashes.SHA256())
     )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+    certificate = builder.sign(key, hashes.SHA256())
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
@@ -58,6 +60,24 @@ def test_an_ended_certificate_is_refused_with_its_date():
 def test_no_sentence_shows_the_key():
     pair = make()
     assert pair["key"].splitlines()[1] not in certificate_fault({**pair, "certificate": "x"})
+
+
+@pytest.mark.parametrize(
+    ("host", "covered"),
+    [
+        ("api.example", True),
+        ("API.example", True),
+        ("a.shop.example", True),
+        ("a.b.shop.example", False),
+        ("x.example", False),
+    ],
+)
+def test_a_host_that_kubernetes_publishes_needs_a_certificate_that_holds_it(host, covered):
+    pair = make(names=["api.example", "*.shop.example"])
+    settings = {"certificates": ["shop"], "published": [{"name": "web", "host": host, "node_port": 30080}]}
+    assert bool(haproxy_kubernetes_fault(settings, "lab.internal", [pair])) is not covered
+    assert haproxy_kubernetes_fault({**settings, "certificates": []}, "lab.internal", [pair])
+    assert haproxy_kubernetes_fault(settings, "lab.internal", [make()])
 
 
 def test_files_beside_the_configuration():

@@ -15,7 +15,7 @@ NAMES = ["registry.example.com/echo:1", "registry.example.com/pause:2"]
 
 class FakeModule:
     def __init__(self, held=None, check_mode=False, **params):
-        self.params = {"namespace": "k8s.io", **params}
+        self.params = {"namespace": "k8s.io", "owner": None, "release": False, **params}
         self.check_mode, self.held, self.calls = check_mode, held or {}, []
         self.importable = {}
 
@@ -27,6 +27,12 @@ class FakeModule:
         self.calls.append(line[4:])
         if line[4] == "import":
             self.held.update(self.importable[line[5]])
+        elif line[4] == "label":
+            # As ctr does: a label without a value goes.
+            digest, labels = self.held[line[5]]
+            kept = dict(label.split("=") for label in labels.split(",") if "=" in label)
+            kept.update(label.split("=") for label in line[6:])
+            self.held[line[5]] = (digest, ",".join(f"{key}={value}" for key, value in kept.items() if value) or "-")
         rows = [f"{name} x/y {digest} 1.2 MiB linux/amd64 {labels}" for name, (digest, labels) in self.held.items()]
         return 0, "\n".join(["REF TYPE DIGEST SIZE PLATFORMS LABELS", *rows]) + "\n", ""
 
@@ -55,7 +61,7 @@ def test_only_what_is_missing_is_imported_and_all_is_pinned(mirror):
     directory, wanted = mirror
     fake = importable(mirror, FakeModule({NAMES[0]: (wanted[0]["digest"], "-")}))
     result = module.import_images(fake, module.Source(str(directory), "amd64", 5), wanted)
-    assert result == {"imported": [NAMES[1]], "pinned": NAMES}
+    assert result == {"imported": [NAMES[1]], "pinned": NAMES, "released": []}
     assert [call[0] for call in fake.calls] == ["ls", "import", "ls", "label", "label"]
     assert fake.calls[-1] == ["label", NAMES[1], module.PINNED]
 
@@ -65,8 +71,33 @@ def test_nothing_is_done_when_all_is_there(mirror):
     held = {image["name"]: (image["digest"], f"a=b,{module.PINNED}") for image in wanted}
     fake = FakeModule(held)
     result = module.import_images(fake, module.Source(str(directory), "amd64", 5), wanted)
-    assert result == {"imported": [], "pinned": []}
+    assert result == {"imported": [], "pinned": [], "released": []}
     assert fake.calls == [["ls"]]
+
+
+def images_of(fake, mirror, owner, wanted, release=True):
+    fake.params.update(owner=owner, release=release)
+    return module.import_images(fake, module.Source(str(mirror[0]), "amd64", 5), wanted)
+
+
+def pinned(fake):
+    return [name for name, (_digest, labels) in fake.held.items() if module.PINNED in labels]
+
+
+def test_what_nobody_wants_any_more_is_left_to_the_kubelet(mirror):
+    wanted = mirror[1]
+    fake = importable(mirror, FakeModule({"other.example.com/own:1": ("sha256:" + "0" * 64, module.PINNED)}))
+    others = list(fake.held)
+    assert images_of(fake, mirror, "kubernetes", wanted)["pinned"] == NAMES
+    assert images_of(fake, mirror, "containerd", wanted[1:])["released"] == []
+    assert images_of(fake, mirror, "kubernetes", wanted[:0], release=False)["released"] == []
+    assert pinned(fake) == [*others, *NAMES]
+    assert images_of(fake, mirror, "kubernetes", wanted[:0])["released"] == NAMES
+    # The second one is still another's, and what somebody pinned by hand is nobody's business.
+    assert pinned(fake) == [*others, NAMES[1]]
+    assert images_of(fake, mirror, "kubernetes", wanted[:0])["released"] == []
+    assert images_of(fake, mirror, "containerd", wanted[:0])["released"] == NAMES[1:]
+    assert pinned(fake) == others
 
 
 def test_a_name_with_another_digest_is_imported_again(mirror):
@@ -108,7 +139,7 @@ def test_check_mode_downloads_and_imports_nothing(mirror, monkeypatch):
     monkeypatch.setattr(module.os.path, "exists", lambda _path: False)
     fake = FakeModule(check_mode=True)
     result = module.import_images(fake, module.Source("https://mirror.invalid", "amd64", 5), mirror[1])
-    assert result == {"imported": NAMES, "pinned": NAMES}
+    assert result == {"imported": NAMES, "pinned": NAMES, "released": []}
     assert fake.calls == []
 
 
