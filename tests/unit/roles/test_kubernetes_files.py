@@ -76,6 +76,7 @@ DOCUMENTS = {
     "admission": "__kubernetes_admission",
     "images": "__kubernetes_control_plane_images",
     "upgrade": "__kubernetes_upgrade_configuration",
+    "roll": "__kubernetes_roll_configuration",
     "backup": "__kubernetes_backup_settings",
     "refusal": "__kubernetes_restore_refusal",
     "restart": "__kubernetes_restart_files",
@@ -274,6 +275,7 @@ def test_kubeadm_is_told_how_to_change_a_host(written):
     assert written["upgrade"]["apply"]["kubernetesVersion"] == "v1.37.2"
     assert written["upgrade"]["node"]["patches"] == {"directory": "/etc/kubernetes/platform/patches"}
     assert "kubernetesVersion" not in written["upgrade"]["node"]
+    assert written["roll"]["node"] == {**written["upgrade"]["node"], "skipPhases": ["addon/coredns"]}
     names = [item["dest"].rpartition("/")[2] for item in written["restart"]]
     assert names[0] == "etcd9+merge.yaml" and len(names) == 4
     assert yaml.safe_load(written["restart"][0]["content"])["metadata"]["annotations"] == {
