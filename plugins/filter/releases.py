@@ -77,15 +77,18 @@ def release_contents(path, version, what):
     return {"files": releases.release_files, "images": releases.release_images}[what](described)
 
 
-def release_fault(path, versions, names=()):
-    """Return one sentence when the manifest at C(path) lacks an image, or has not all files for any architecture.
+def release_fault(path, versions, names=(), instance_type=""):
+    """Return one sentence when the manifest at C(path) lacks an image, or has not all files for an architecture.
 
-    An empty text otherwise. Which architecture a host has is known on the host alone.
+    An empty text otherwise.
+
+    :arg instance_type: that of the host, whose architecture it tells; without it any architecture will do.
     """
     faults = []
+    known = [releases.instance_architecture(instance_type)] if instance_type else releases.ARCHITECTURES
     try:
         release_images(path, names)
-        for architecture in releases.ARCHITECTURES:
+        for architecture in known:
             faults.append(_fault(path, versions, architecture))
     except AnsibleFilterError as error:
         return str(error)

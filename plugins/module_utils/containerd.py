@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci
 from ansible_collections.selfhosted.ec2.plugins.module_utils.releases import version_key
 
 #: Plugins that the kubelet cannot do without: type and id.
 NEEDED = (("io.containerd.cri.v1", "runtime"), ("io.containerd.cri.v1", "images"), ("io.containerd.grpc.v1", "cri"))
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def server_version(text):
@@ -106,8 +106,7 @@ def registry_hosts(registry):
     """
     lines = []
     if registry.get("upstream", True):
-        server = {"docker.io": "registry-1.docker.io"}.get(registry["host"], registry["host"])
-        lines.append("server = %s\n" % json.dumps("https://%s" % server))
+        lines.append("server = %s\n" % json.dumps("https://%s" % oci.host_of(registry["host"])))
     for mirror in registry["mirrors"]:
         lines.append("\n[host.%s]\n" % json.dumps(mirror["url"]))
         lines.append('capabilities = ["pull", "resolve"]\n')

@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, releases
 
 PORT = 6443
 BASE = "/etc/kubernetes"
@@ -25,7 +25,6 @@ _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.M
 _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 _ETCD_IMAGE = re.compile(r"^\s*image: \S+/etcd:v?(\d+\.\d+\.\d+)", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SLOT_LABEL = "selfhosted.ec2/slot"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 #: Taint of a node that its cloud has not taken up, and the condition of one that the network of the pods does not
@@ -266,9 +265,8 @@ def read_disk(etcd_directory, root="/"):
     installed = _INSTALLED.search(os.readlink(kubelet)) if os.path.islink(kubelet) else None
     manifests = [name for name in STATIC_PODS if os.path.exists(place(f"{BASE}/manifests/{name}.yaml"))]
     etcd = _ETCD_IMAGE.search(read_text(place(f"{BASE}/manifests/etcd.yaml")))
-    machine = os.uname().machine
     return {
-        "architecture": ARCHITECTURES.get(machine, machine),
+        "architecture": releases.host_architecture(),
         "joined": os.path.exists(place(BASE + "/kubelet.conf")),
         "finished": os.path.exists(place(BASE + "/platform/joined")),
         "begins": os.path.exists(place(BASE + "/platform/init.yaml")),

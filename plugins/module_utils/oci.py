@@ -46,6 +46,11 @@ def parse_reference(name):
     return found["registry"], found["repository"], found["tag"]
 
 
+def host_of(registry):
+    """The host of a registry; Docker Hub's has another name than its images."""
+    return {"docker.io": "registry-1.docker.io"}.get(registry, registry)
+
+
 def check_digest(name, digest):
     """Raises OciError for what is no digest."""
     if not DIGEST.fullmatch(digest or ""):
@@ -185,11 +190,7 @@ class Registry:
     def __init__(self, name, send):
         self.name, self.send = name, send
         registry, self.repository, self.tag = parse_reference(name)
-        # Docker Hub's registry has another name than its images.
-        self.base = "https://%s/v2/%s" % (
-            {"docker.io": "registry-1.docker.io"}.get(registry, registry),
-            self.repository,
-        )
+        self.base = "https://%s/v2/%s" % (host_of(registry), self.repository)
         self.token = ""
 
     def _get(self, path, accept=()):

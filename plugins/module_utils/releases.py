@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import platform
 import posixpath
 import re
 
-ARCHITECTURES = ("amd64", "arm64")
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci
+
+#: What the kernel calls a machine, and what releases and images call it.
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = tuple(MACHINES.values())
 SHA256 = re.compile(r"[0-9a-f]{64}")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PARTS = ("releases", "files", "images")
 #: How a user gets what a manifest lacks.
 LOOK_UP = "bundle_kubernetes.yml looks it up"
@@ -18,6 +22,21 @@ LOOK_UP = "bundle_kubernetes.yml looks it up"
 
 class ManifestError(Exception):
     """The manifest cannot be used; the text is one sentence that names the item."""
+
+
+def host_architecture():
+    """The architecture of the host this runs on, as releases name it."""
+    machine = platform.machine()
+    return MACHINES.get(machine, machine)
+
+
+def instance_architecture(kind):
+    """The architecture of an EC2 instance type: that of Graviton has a g behind its generation.
+
+    >>> [instance_architecture(kind) for kind in ("m7g.large", "c8gn.xlarge", "a1.large", "m7i.large", "g6.xlarge")]
+    ['arm64', 'arm64', 'arm64', 'amd64', 'amd64']
+    """
+    return "arm64" if re.match(r"(a1|[a-z]+\d+g[a-z]*)\.", str(kind)) else "amd64"
 
 
 def version_key(version):
@@ -46,7 +65,7 @@ def check(manifest):
                     )
     for name, digests in manifest["images"].items():
         for tag, value in digests.items():
-            if not DIGEST.fullmatch(value or ""):
+            if not oci.DIGEST.fullmatch(value or ""):
                 raise ManifestError(
                     "The digest of image %s:%s in the manifest is '%s'; it needs sha256: and 64 hexadecimal digits."
                     % (name, tag, value)
@@ -96,11 +115,12 @@ def artifact(manifest, name, version, architecture):
 
 
 def split_image(name):
-    """Repository and tag of an image's name. Raises ManifestError for one without a tag."""
-    repository, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        raise ManifestError("The image %s has no tag; write registry.k8s.io/pause:3.10.2." % name)
-    return repository, tag
+    """Repository, with its registry, and tag of an image's name. Raises ManifestError for what is no such name."""
+    try:
+        registry, repository, tag = oci.parse_reference(name)
+    except oci.OciError as error:
+        raise ManifestError(str(error)) from error
+    return "%s/%s" % (registry, repository), tag
 
 
 def image(manifest, name):

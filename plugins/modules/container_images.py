@@ -113,14 +113,12 @@ released:
 
 import contextlib
 import os
-import platform
 import shutil
 import tempfile
 from urllib.error import URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import oci, registry_client
-from ansible_collections.selfhosted.ec2.plugins.module_utils.containerd import ARCHITECTURES
+from ansible_collections.selfhosted.ec2.plugins.module_utils import oci, registry_client, releases
 
 PINNED = "io.cri-containerd.pinned=pinned"
 OWNER = "selfhosted.ec2/images-"
@@ -305,7 +303,7 @@ def main():
         supports_check_mode=True,
     )
     images, state = module.params["images"], module.params["state"]
-    architecture = module.params["architecture"] or ARCHITECTURES.get(platform.machine(), platform.machine())
+    architecture = module.params["architecture"] or releases.host_architecture()
     source = Source(
         module.params["bundle"] if state == "verified" else module.params["mirror"],
         architecture,

@@ -14,6 +14,7 @@ description:
     which version of this role's containerd runs.
   - With O(require) it waits until containerd answers with the wanted version and its parts for the kubelet work.
 extends_documentation_fragment:
+  - selfhosted.ec2.cluster_client.wait
   - selfhosted.ec2.attributes.linux
 attributes:
   check_mode:
@@ -29,11 +30,8 @@ options:
   require:
     description: With V(healthy), fails with what is wrong when it still is after O(wait).
     type: str
-    choices: [healthy]
-  wait:
-    description: Seconds to wait for what is required.
-    type: int
-    default: 0
+    choices: [nothing, healthy]
+    default: nothing
 """
 
 EXAMPLES = r"""
@@ -73,11 +71,9 @@ change_fault:
 """
 
 import os
-import platform
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import containerd
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, containerd, releases
 
 PACKAGE = "/usr/bin/containerd"
 SOCKET = "/run/containerd/containerd.sock"
@@ -102,22 +98,19 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str"},
-            "require": {"type": "str", "choices": ["healthy"]},
-            "wait": {"type": "int", "default": 0},
+            **cluster_client.gate_options("healthy"),
         },
         supports_check_mode=True,
     )
-    deadline = time.monotonic() + module.params["wait"]
-    version, faults = look(module)
-    while module.params["require"] and faults and time.monotonic() < deadline:
-        time.sleep(PAUSE)
-        version, faults = look(module)
-    if module.params["require"] and faults:
-        module.fail_json(msg=" ".join(faults))
-    machine = platform.machine()
+    required = module.params["require"] == "healthy"
+    (version, faults), sentence = cluster_client.wait_until(
+        lambda: look(module), lambda found: " ".join(found[1]) if required else "", module.params["wait"], PAUSE
+    )
+    if sentence:
+        module.fail_json(msg=sentence)
     module.exit_json(
         changed=False,
-        architecture=containerd.ARCHITECTURES.get(machine, machine),
+        architecture=releases.host_architecture(),
         cgroup_version=2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
         package=PACKAGE if os.path.exists(PACKAGE) else "",
         version=version,

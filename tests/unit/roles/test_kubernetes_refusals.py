@@ -1,4 +1,4 @@
-"""Bad input of the role kubernetes: each with one plain sentence, before any host is asked."""
+"""Bad input of the roles kubernetes and kubernetes_addons: each with one plain sentence, before any host is asked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ GOOD = {
     "platform_tiers": [{"name": "control", "components": ["kubernetes", "kubernetes_control_plane"], "count": 3}],
     "platform_secrets": {"kubernetes/encryption_key": "k" * 32},
     "kubernetes_version": "1.36.4",
+    "kubernetes_addons_version": "1.36.4",
     "kubernetes_node_name": "ip-10-20-0-4.eu-west-1.compute.internal",
     "kubernetes_provider_id": "aws:///eu-west-1a/i-0123456789abcdef0",
     "kubernetes_node_labels": {"node.kubernetes.io/class": "fast", "team": "a"},
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "control",
 }
+OBJECT = {"apiVersion": "v1", "metadata": {"name": "a"}}
 BAD = {
     "even": ({"kubernetes_control_planes": [*SLOTS[:2]]}, "on an even number"),
     "single": ({"kubernetes_control_planes": SLOTS[:1]}, "kubernetes_control_planes has 1 control plane(s)"),
@@ -50,6 +52,34 @@ BAD = {
     "node-name": ({"kubernetes_node_name": "control-1"}, "it must be the instance's private DNS name"),
     "provider": ({"kubernetes_provider_id": "i-1"}, "it must be aws:///<zone>/<instance id>"),
     "short-key": ({"kubernetes_encryption_key": "k" * 16}, "must have 32 characters"),
+    "no-file-for-graviton": ({"ec2_instance_type": "m7g.large"}, "no sha256 of kubelet 1.36.4 for arm64"),
+    "addons-minor": ({"kubernetes_addons_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
+    "addons-without-cloud": (
+        {"kubernetes_addons_version": "1.35.8"},
+        "no cloud-controller-manager and no metrics-server",
+    ),
+    "addons-digest": ({"kubernetes_addons_version": "1.37.2"}, "no digest of image registry.k8s.io/provider-aws"),
+    "nameless-object": (
+        {"kubernetes_addons_objects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}]},
+        "an object without metadata.name",
+    ),
+    "kindless-object": (
+        {"kubernetes_addons_objects": [{"apiVersion": "v1", "metadata": {"name": "a"}}]},
+        "an object without apiVersion or kind",
+    ),
+    "secret-object": ({"kubernetes_addons_objects": [{**OBJECT, "kind": "Secret"}]}, "has a Secret"),
+    "network-policy": (
+        {"kubernetes_addons_objects": [{**OBJECT, "kind": "NetworkPolicy"}]},
+        "which nothing here enforces",
+    ),
+    "removed-and-described": (
+        {"kubernetes_addons_objects": [{**OBJECT, "kind": "Namespace"}], "kubernetes_addons_remove": ["a"]},
+        "kubernetes_addons_remove names a, of which kubernetes_addons_objects has some",
+    ),
+    "addons-argument": (
+        {"kubernetes_addons_cloud_controller_args": {"cluster-cidr": "10.0.0.0/8"}},
+        "kubernetes_addons_cloud_controller_args sets cluster-cidr",
+    ),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 
@@ -67,6 +97,7 @@ def said(tmp_path_factory):
     for name in ("kubeadm", "kubelet", "kubectl"):
         sums = {GOOD["kubernetes_version"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
         manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
+    del manifest["files"]["kubelet"]["sha256"][GOOD["kubernetes_version"]]["arm64"]
     (path / "manifest.yml").write_text(yaml.safe_dump(manifest))
     old = {**described, "etcd": "3.5.24-0"}
     manifest["images"]["registry.k8s.io/etcd"]["3.5.24-0"] = "sha256:" + "a" * 64
@@ -79,11 +110,16 @@ def said(tmp_path_factory):
         hosts[name] = {
             **GOOD,
             "kubernetes_members": slots,
+            "kubernetes_addons_members": slots,
             "kubernetes_control_planes": [name, *planes[1:]],
             **change,
             "platform_artifact_manifest": str(path / change.get("platform_artifact_manifest", "manifest.yml")),
         }
-    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": ["kubernetes"]}, "run_once": True}
+    task = {
+        "name": "Check",
+        "selfhosted.ec2.preflight": {"roles": ["kubernetes", "kubernetes_addons"]},
+        "run_once": True,
+    }
     play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
     groups = {name: {"hosts": dict.fromkeys(hosts, {})} for name in ("kubernetes", "kubernetes_control_plane")}
     code, text = playing.run(path, [play], {"all": {"hosts": hosts, "children": groups}})

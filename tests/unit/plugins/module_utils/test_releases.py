@@ -26,6 +26,37 @@ def test_the_own_manifest_is_one_and_its_releases_are_of_their_minor():
         assert releases.version_key(described["containerd"]) >= (2, 2)
 
 
+def test_the_roles_agree_on_the_version_that_is_installed_when_nobody_names_one():
+    def default(role, name):
+        text = (Path(filters.__file__).parents[2] / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8")
+        return str(yaml.safe_load(text)[name])
+
+    version = default("kubernetes", "kubernetes_version")
+    assert version == OWN["releases"]["1.37"]["kubernetes"]
+    assert f"default('{version}')" in default("kubernetes_addons", "kubernetes_addons_version")
+    assert "default('1.37')" in default("containerd", "containerd_kubernetes_version")
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("", ""), ("m7i.large", ""), ("m7g.large", "runc 1.4.3 for arm64")])
+def test_a_file_must_be_there_for_the_architecture_of_the_instance(tmp_path, kind, fault):
+    manifest = copy.deepcopy(OWN)
+    del manifest["files"]["runc"]["sha256"]["1.4.3"]["arm64"]
+    (tmp_path / "manifest.yml").write_text(yaml.safe_dump(manifest))
+    found = filters.release_fault(str(tmp_path / "manifest.yml"), {"runc": "1.4.3"}, (), kind)
+    assert fault in found and bool(fault) == bool(found)
+    kinds = (
+        "m7g.large",
+        "c8gn.xlarge",
+        "x2gd.large",
+        "a1.large",
+        "g5g.xlarge",
+        "m7i.large",
+        "g6.xlarge",
+        "g4dn.xlarge",
+    )
+    assert [releases.instance_architecture(kind) for kind in kinds] == ["arm64"] * 5 + ["amd64"] * 3
+
+
 def test_every_file_of_the_own_manifest_has_both_architectures_or_neither():
     for name, entry in OWN["files"].items():
         for version, sums in entry["sha256"].items():
@@ -56,7 +87,7 @@ def test_a_file_is_what_the_module_artifacts_takes():
         (lambda: releases.artifact(OWN, "kubeadm", "1.99.0", "amd64"), r"no sha256 of kubeadm 1\.99\.0 for amd64"),
         (lambda: releases.artifact(OWN, "helm", "1", "amd64"), "has no file helm"),
         (lambda: releases.image(OWN, "registry.k8s.io/pause:0.1"), r"no digest of image registry\.k8s\.io/pause:0\.1"),
-        (lambda: releases.image(OWN, "localhost:5000/pause"), "has no tag"),
+        (lambda: releases.image(OWN, "localhost:5000/pause"), "needs a registry, a repository and a tag"),
     ],
 )
 def test_what_a_manifest_lacks_is_named_and_not_guessed(call, said):
