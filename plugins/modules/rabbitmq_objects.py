@@ -154,6 +154,8 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import rabbitmq, rabbitmq_objects
 
+#: A queue's members change one by one, each once most of them have the change before.
+CHANGE_SECONDS = 60
 PERMISSION = {key: {"type": "str"} for key in ("configure", "write", "read")}
 USER = {
     "name": {"type": "str", "required": True},
@@ -266,8 +268,24 @@ def grow(client, params, steps, check_mode):
     for queue, node in rabbitmq_objects.growth(quorum, nodes, params["replicas"]):
         steps.append(f"replica of queue {queue['name']} of {queue['vhost']} on {node}")
         if not check_mode:
-            path = ("queues", "quorum", queue["vhost"], queue["name"], "replicas", "add")
+            add_replica(client, queue, node)
+
+
+def add_replica(client, queue, node):
+    """Give a quorum queue a replica on a node, once the queue's members have agreed on the change before.
+
+    :raises rabbitmq.ApiError: the request failed, or they have not within I(CHANGE_SECONDS).
+    """
+    path = ("queues", "quorum", queue["vhost"], queue["name"], "replicas", "add")
+    end = time.monotonic() + CHANGE_SECONDS
+    while True:
+        try:
             client.call("POST", *path, body={"node": node})
+            return
+        except rabbitmq.Refused as error:
+            if "cluster_change_not_permitted" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.5)
 
 
 def bring(module):
