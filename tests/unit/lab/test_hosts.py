@@ -46,8 +46,8 @@ def test_a_lab_that_went_gives_its_index_back(tmp_path, monkeypatch):
 
 
 def test_a_host_that_cannot_be_opened_for_containers_does_not_run_on(tmp_path, monkeypatch):
-    lab = Lab("one")
     monkeypatch.setattr("lab.paths.STATE", tmp_path)
+    lab = Lab("one")
     lab.instance("i-1").mkdir(parents=True)
     (tmp_path / "namespace").touch()
     calls = []
