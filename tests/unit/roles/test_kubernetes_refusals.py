@@ -53,7 +53,7 @@ BAD = {
     "provider": ({"kubernetes_provider_id": "i-1"}, "it must be aws:///<zone>/<instance id>"),
     "short-key": ({"kubernetes_encryption_key": "k" * 16}, "must have 32 characters"),
     "no-file-for-graviton": ({"ec2_instance_type": "m7g.large"}, "no sha256 of kubelet 1.36.4 for arm64"),
-    "addons-minor": ({"kubernetes_addons_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
+    "addons-minor": ({"kubernetes_addons_version": "1.98.0"}, "Kubernetes 1.98.0 is not in the manifest of releases"),
     "addons-without-cloud": (
         {"kubernetes_addons_version": "1.35.8"},
         "no cloud-controller-manager and no metrics-server",
