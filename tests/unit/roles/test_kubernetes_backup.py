@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -150,18 +152,31 @@ def process(root, number, name):
 
 def test_the_control_plane_ends_and_starts_by_its_manifests(script, tmp_path, monkeypatch):
     (tmp_path / "proc").mkdir()
-    at_start = []
-    monkeypatch.setattr(script, "run", lambda argv: at_start.append((argv, list((tmp_path / "manifests").iterdir()))))
-    script.stop(0, str(tmp_path / "proc"))
-    assert at_start == [(["systemctl", "start", "kubelet"], [])], "a kubelet that was down finds no part to start"
-    script.stop(0, str(tmp_path / "proc"))
+    script.stop(0, 0, str(tmp_path / "proc"))
+    assert list((tmp_path / "manifests").iterdir()) == []
+    script.stop(0, 0, str(tmp_path / "proc"))
     script.move(script.STOPPED, script.MANIFESTS)
     assert (tmp_path / "manifests/etcd.yaml").read_text() == "etcd"
     assert list((tmp_path / "stopped").iterdir()) == []
     process(tmp_path / "proc", 7, "etcd")
     process(tmp_path / "proc", 8, "bash")
     with pytest.raises(script.Failure, match="etcd still run after 0 s"):
-        script.stop(0, str(tmp_path / "proc"))
+        script.stop(0, 0, str(tmp_path / "proc"))
+
+
+def test_parts_that_the_kubelet_does_not_know_are_told_to_end(script, tmp_path, monkeypatch):
+    process(tmp_path / "proc", 7, "kube-scheduler")
+    process(tmp_path / "proc", 8, "bash")
+    told = []
+
+    def kill(number, number_of_signal):
+        told.append((number, number_of_signal))
+        shutil.rmtree(tmp_path / "proc" / str(number))
+
+    monkeypatch.setattr(script.os, "kill", kill)
+    monkeypatch.setattr(script.time, "sleep", lambda _seconds: None)
+    script.stop(10, 0, str(tmp_path / "proc"))
+    assert told == [(7, signal.SIGTERM)]
 
 
 def test_a_member_is_made_anew_and_its_old_data_kept_aside(script, tmp_path, monkeypatch):
