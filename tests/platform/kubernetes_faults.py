@@ -329,7 +329,7 @@ OPERATIONS = {
         "replace_node", "the lost member is taken out of etcd, a new one joins", replace_terminated_leader
     ),
 }
-#: What test_kubernetes.py and test_kubernetes_upgrade.py do in steps of its own: name and what it does to the clients.
+#: What test_kubernetes.py and test_kubernetes_upgrade.py do in steps of their own, and what it does to the clients.
 FURTHER = {
     "upgrade from 1.36 to 1.37": "control planes, then nodes, whose pods leave them; cut off twice",
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",

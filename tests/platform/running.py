@@ -272,20 +272,24 @@ def tiers(component: str = "postgresql", **changes: object) -> str:
     )
 
 
+def _play(name: str, arguments: tuple[str, ...]) -> tuple[str, subprocess.CompletedProcess]:
+    """Run a playbook; its line, and how it ended."""
+    line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
+    return " ".join(line), subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
+
+
 def playbook_changes(name: str, *arguments: str) -> int:
     """Run a playbook and count the changes in its recap. Raises AssertionError with its output."""
-    line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
-    run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
+    line, run = _play(name, arguments)
     if run.returncode:
-        raise AssertionError(f"{' '.join(line)} ended with {run.returncode}:\n{run.stdout[-6000:]}{run.stderr[-1000:]}")
+        raise AssertionError(f"{line} ended with {run.returncode}:\n{run.stdout[-6000:]}{run.stderr[-1000:]}")
     recap = re.findall(r"changed=(\d+)", run.stdout.rpartition("PLAY RECAP")[2])
-    assert recap, f"{' '.join(line)} touched no host:\n{run.stdout[-3000:]}"
+    assert recap, f"{line} touched no host:\n{run.stdout[-3000:]}"
     return sum(int(count) for count in recap)
 
 
 def playbook_fails(name: str, *arguments: str) -> str:
-    """Run a playbook that must fail; what it said. Raises AssertionError when it does not fail."""
-    line = ["ansible-playbook", f"playbooks/{name}.yml", *arguments]
-    run = subprocess.run(line, check=False, capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode, f"{' '.join(line)} did not fail:\n{run.stdout[-6000:]}"
-    return run.stdout
+    """Run a playbook that must fail; what it said, as one line. Raises AssertionError when it does not fail."""
+    line, run = _play(name, arguments)
+    assert run.returncode, f"{line} did not fail:\n{run.stdout[-6000:]}"
+    return " ".join((run.stdout + run.stderr).split())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 import urllib.request
 
 import boto3
 import psycopg
 import pytest
-from running import ROOT, playbook_changes
+from running import playbook_changes, playbook_fails
 
 from tests.iam_names import action_of, allowed
 
@@ -21,14 +20,6 @@ ROWS = 1000
 def restore(**values):
     """Arguments that restore the cluster to a target."""
     return ["-e", json.dumps({"postgresql_restore": {"confirm": "main", **values}})]
-
-
-def refused(*arguments):
-    """What restore_postgresql.yml says when it refuses. Raises AssertionError when it does not."""
-    line = ["ansible-playbook", "playbooks/restore_postgresql.yml", *arguments]
-    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode != 0
-    return " ".join((run.stdout + run.stderr).split())
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +41,7 @@ def moment(platform):
 
 def test_without_confirmation_nothing_is_done(platform, moment):
     before = platform.processes()
-    said = refused(*restore(type="time", target=moment, confirm=""))
+    said = playbook_fails("restore_postgresql", *restore(type="time", target=moment, confirm=""))
     assert "confirm it by postgresql_restore.confirm: main" in said
     assert platform.processes() == before
 
@@ -67,7 +58,7 @@ def test_without_confirmation_nothing_is_done(platform, moment):
 )
 def test_targets_that_cannot_be_reached_are_refused(platform, moment, values, words):
     before = platform.processes()
-    assert words in refused(*restore(**values))
+    assert words in playbook_fails("restore_postgresql", *restore(**values))
     assert platform.processes() == before
 
 
@@ -132,10 +123,7 @@ def test_all_volumes_wiped_and_rebuilt_from_the_repository(platform, moment):
         platform.run(host, ["sudo", "systemctl", "stop", "patroni"], timeout=120)
     for host in platform.databases:
         platform.run(host, ["sudo", "sh", "-c", "rm -rf /var/lib/postgresql/17 /var/lib/postgresql/restore"])
-    line = ["ansible-playbook", "playbooks/postgresql.yml"]
-    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode != 0
-    assert "restore it (restore_postgresql.yml)" in " ".join((run.stdout + run.stderr).split())
+    assert "restore it (restore_postgresql.yml)" in playbook_fails("postgresql")
     assert playbook_changes("restore_postgresql", *restore(type="latest")) > 0
     platform.wait_until_well()
     with psycopg.connect(platform.conninfo()) as connection:
