@@ -50,9 +50,12 @@ class Bucket:
 class Api:
     """A management API that takes definitions."""
 
-    def __init__(self, definitions, messages=0, running=("queue-1", "queue-2"), broken=False):
+    waited = False
+
+    def __init__(self, definitions, messages=0, running=("queue-1", "queue-2"), broken=False, messages_before=0):
         self.definitions = json.loads(json.dumps(definitions))
-        self.messages, self.running, self.broken = messages, running, broken
+        self.messages, self.messages_before = messages, messages_before
+        self.running, self.broken = running, broken
         self.imported = 0
 
     def call(self, path, body=None):
@@ -61,7 +64,9 @@ class Api:
                 {"name": f"rabbit@{name}.internal", "running": name in self.running} for name in ("queue-1", "queue-2")
             ]
         if path == "queues":
-            return [{"name": "orders", "messages": self.messages}]
+            # As the plugin: what it tells at once is what it was told before.
+            told = self.messages if self.waited else self.messages_before
+            return [{"name": "orders", **({} if told is None else {"messages": told})}]
         if body is not None:
             self.imported += 1
             if not self.broken:
@@ -71,8 +76,9 @@ class Api:
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path, monkeypatch):
     module = program.load(TEMPLATE, __rabbitmq_backup_settings_file="backup.json")
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: monkeypatch.setattr(Api, "waited", seconds > 10))
     module.settings = {
         "name": "queue-2",
         "hosts": {"queue-1": "queue-1.internal", "queue-2": "queue-2.internal"},
@@ -127,8 +133,19 @@ def test_a_restore_brings_all_but_the_clusters_own_and_can_be_repeated(script, c
 def test_a_restore_is_refused_beside_messages_and_without_a_backup(script):
     with pytest.raises(script.Failure, match=r"Queues hold messages \(orders\)"):
         script.restore(script.settings, saved(script), Api({}, messages=1), "latest")
+    with pytest.raises(script.Failure, match=r"do not say how many messages they hold \(orders\)"):
+        script.restore(script.settings, saved(script), Api({}, messages=None), "latest")
     with pytest.raises(script.Failure, match="There is no backup latest in backups"):
         script.restore(script.settings, Bucket(), Api({}), "latest")
+
+
+def test_a_restore_goes_by_what_queues_hold_now(script, capsys):
+    """Not by the plugin's last counts, which may be from before they were emptied, or filled."""
+    bucket = saved(script)
+    script.restore(script.settings, bucket, Api({}, messages=0, messages_before=2), "latest")
+    assert '"made": ' in capsys.readouterr().out
+    with pytest.raises(script.Failure, match="Queues hold messages"):
+        script.restore(script.settings, bucket, Api({}, messages=2, messages_before=0), "latest")
 
 
 def test_a_restore_that_left_something_out_fails(script):
