@@ -138,7 +138,7 @@ class Cluster:
     def _view(self, name, nodes):
         """Return what one member says of the cluster."""
         view = {"reachable": False, "known": [], "running": [], "partitions": [], "alarms": [], "drained": []}
-        view.update({"version": "", "critical": "", "error": ""})
+        view.update({"silent": [], "version": "", "critical": "", "error": ""})
         try:
             with self.client(name) as client:
                 found = client.call("GET", "nodes")
@@ -179,6 +179,8 @@ def _node_states(found, nodes, name):
         "running": sorted(nodes.get(node["name"], node["name"]) for node in running),
         "partitions": sorted(nodes.get(other, other) for other in own.get("partitions") or []),
         "drained": sorted(nodes.get(node["name"], node["name"]) for node in running if node.get("being_drained")),
+        # A node that has just begun is listed before it tells its alarms and partitions, which is not to have none.
+        "silent": sorted(nodes.get(node["name"], node["name"]) for node in running if "mem_alarm" not in node),
         "alarms": sorted(
             f"{kind} on {nodes.get(node['name'], node['name'])}"
             for node in running
@@ -233,6 +235,8 @@ def _faults(name, view, running, agreed):
         found.append(f"it is parted from {', '.join(view['partitions'])}")
     if name in view["drained"]:
         found.append("it is in maintenance mode")
+    if name in view["silent"]:
+        found.append("it has not told its alarms and partitions yet")
     return found
 
 

@@ -22,7 +22,7 @@ UPGRADES = {
 def view(name, **change):
     """What a member says in a cluster that is well."""
     good = {"reachable": True, "known": MEMBERS, "running": MEMBERS, "partitions": [], "alarms": [], "drained": []}
-    return {**good, "version": "4.0.5", "critical": "", "error": "", **change}
+    return {**good, "silent": [], "version": "4.0.5", "critical": "", "error": "", **change}
 
 
 def queue(leader="queue-1", members=MEMBERS, online=MEMBERS):
@@ -76,10 +76,20 @@ def test_one_member_down(name, require, sentence):
         ({}, [queue(online=["queue-2", "queue-3"])], "healthy", "orders of trading is not online on queue-1."),
         ({}, [queue(online=["queue-1", "queue-2"])], "redundant", "orders of trading is not online on queue-3."),
         ({"queue-1": view("queue-1", drained=["queue-1"])}, None, "healthy", "it is in maintenance mode"),
+        ({"queue-1": view("queue-1", silent=["queue-1"])}, None, "healthy", "has not told its alarms and partitions"),
     ],
 )
 def test_what_keeps_the_gate_shut(changes, queues, require, sentence):
     assert sentence in rabbitmq.missing(cluster(changes, queues), "queue-1", require)
+
+
+def test_a_node_that_has_just_begun_is_silent_not_well():
+    """As GET /api/nodes lists it until the first of its statistics, which come each 5 s."""
+    told = {"running": True, "partitions": [], "mem_alarm": False, "disk_free_alarm": True, "being_drained": False}
+    found = [{"name": rabbitmq.node_name(HOSTS[name]), **told} for name in ("queue-1", "queue-2")]
+    found.append({"name": rabbitmq.node_name(HOSTS["queue-3"]), "running": True})
+    states = rabbitmq._node_states(found, NODES, "queue-1")
+    assert (states["silent"], states["alarms"]) == (["queue-3"], ["disk on queue-1", "disk on queue-2"])
 
 
 def test_a_minority_is_no_cluster():
