@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.selfhosted.ec2.plugins.filter import certificates as brought
+from ansible_collections.selfhosted.ec2.plugins.module_utils import certificates as x
 
 BASE = "/etc/haproxy"
 
@@ -80,7 +80,7 @@ def haproxy_kubernetes_fault(settings, domain, certificates=()):
         if not fault and (item["host"].lower(), item.get("path") or "") in routes:
             fault = "the host and path of another one, which would take all its requests; give each its own"
         host = item["host"]
-        held = host.endswith("." + domain) or any(brought.certificate_covers(pair, host) for pair in chosen)
+        held = host.endswith("." + domain) or any(_covers(pair, host) for pair in chosen)
         if not fault and not held:
             fault = (
                 "the host %s, which the host's own certificate does not hold, since it is not below %s; name one of"
@@ -90,6 +90,15 @@ def haproxy_kubernetes_fault(settings, domain, certificates=()):
             return "haproxy_kubernetes.published gives %s %s." % (item["name"], fault)
         routes.add((host.lower(), item.get("path") or ""))
     return ""
+
+
+def _covers(pair, host):
+    """Tell whether a certificate that a user brings holds a host's name, by itself or by a wildcard for one label."""
+    try:
+        dns_names, _addresses = x.subject_names(x.load_certificates(str(pair.get("certificate", "")))[0])
+    except x.CertificateError:
+        return False
+    return bool({name.lower() for name in dns_names} & {host.lower(), "*." + host.lower().partition(".")[2]})
 
 
 def _published_fault(item):
