@@ -59,8 +59,9 @@ class Files:
         return next(name for name in self.members if name != host)
 
     def on_disk(self, host, directory):
-        """The SHA-256 of each file below a directory, by its path."""
-        lines = self.platform.shell(host, f"cd {directory} && find . -type f -exec sha256sum {{}} +").splitlines()
+        """The SHA-256 of each file below a directory, by its path; the gateway's locks are its host's own, no data."""
+        find = "find . -path ./.vgwlocks -prune -o -type f -exec sha256sum {} +"
+        lines = self.platform.shell(host, f"cd {directory} && {find}").splitlines()
         return {path.removeprefix("./"): digest for digest, _space, path in (line.partition("  ") for line in lines)}
 
     def wait_until_well(self, seconds=BOUND_SECONDS):
