@@ -771,8 +771,10 @@ def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
     A component's C(iam) is a list of dict actions, resources and perhaps conditions; C({platform}) and C({region}) in
-    a resource or condition stand for the platform's name and region.
+    a resource or condition stand for the platform's name and region. One with an C(option) counts only where the
+    platform's C(options) have it on.
     """
+    options = platform.get("options") or {}
 
     def filled(value):
         if isinstance(value, dict):
@@ -787,6 +789,8 @@ def policies(platform, components):
         for component in _tier_components(tier, components):
             statements += _bucket_statements(platform, (components.get(component) or {}).get("buckets") or [])
             for entry in (components.get(component) or {}).get("iam") or []:
+                if "option" in entry and not options.get(entry["option"]):
+                    continue
                 statement = {
                     "Effect": "Allow",
                     "Action": sorted(entry["actions"]),

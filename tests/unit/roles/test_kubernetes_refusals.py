@@ -80,6 +80,14 @@ BAD = {
         {"kubernetes_addons_cloud_controller_args": {"cluster-cidr": "10.0.0.0/8"}},
         "kubernetes_addons_cloud_controller_args sets cluster-cidr",
     ),
+    "ebs-image": (
+        {"kubernetes_addons_ebs_csi_images": {"driver": "aws-ebs-csi-driver:v1"}},
+        "gives driver no image with a registry",
+    ),
+    "ebs-argument": (
+        {"kubernetes_addons_ebs_csi_args": {"endpoint": "x"}},
+        "kubernetes_addons_ebs_csi_args sets endpoint",
+    ),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 
