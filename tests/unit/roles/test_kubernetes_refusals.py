@@ -80,6 +80,14 @@ BAD = {
         {"kubernetes_addons_cloud_controller_args": {"cluster-cidr": "10.0.0.0/8"}},
         "kubernetes_addons_cloud_controller_args sets cluster-cidr",
     ),
+    "ecr-image": (
+        {"kubernetes_ecr_images": ["https://123456789012.dkr.ecr.eu-west-1.amazonaws.com"]},
+        "with which no kubelet would start",
+    ),
+    "ecr-release": (
+        {"kubernetes_ecr": True, "platform_artifact_manifest": "without-ecr.yml"},
+        "has no file ecr-credential-provider",
+    ),
     "ebs-image": (
         {"kubernetes_addons_ebs_csi_images": {"driver": "aws-ebs-csi-driver:v1"}},
         "gives driver no image with a registry",
@@ -107,6 +115,9 @@ def said(tmp_path_factory):
         manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
     del manifest["files"]["kubelet"]["sha256"][GOOD["kubernetes_version"]]["arm64"]
     (path / "manifest.yml").write_text(yaml.safe_dump(manifest))
+    provider = manifest["files"].pop("ecr-credential-provider")
+    (path / "without-ecr.yml").write_text(yaml.safe_dump(manifest))
+    manifest["files"]["ecr-credential-provider"] = provider
     old = {**described, "etcd": "3.5.24-0"}
     manifest["images"]["registry.k8s.io/etcd"]["3.5.24-0"] = "sha256:" + "a" * 64
     (path / "old.yml").write_text(yaml.safe_dump({**manifest, "releases": {"1.36": old}}))
