@@ -148,6 +148,7 @@ FILES = {
     "runc": ("runc",),
     "cni-plugins": ("cni-plugins",),
     "ecr-credential-provider": ("ecr-credential-provider",),
+    "aws-iam-authenticator": ("aws-iam-authenticator",),
 }
 
 

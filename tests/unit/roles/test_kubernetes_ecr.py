@@ -41,7 +41,8 @@ def written(tmp_path_factory):
     said = f"{{% if not ({rule['that']}) %}}{rule['message']}{{% else %}}nothing{{% endif %}}"
     tasks = [{"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")]
     release = {**files.RELEASE, PROVIDER: OWN["releases"]["1.37"][PROVIDER]}
-    tasks.append({"ansible.builtin.set_fact": {"__kubernetes_release": release}})
+    own = {"__kubernetes_release": release, "kubernetes_control_planes": ["{{ inventory_hostname }}"]}
+    tasks.append({"ansible.builtin.set_fact": own})
     tasks += [
         {"ansible.builtin.set_fact": sets, "when": f"inventory_hostname == '{host}'"}
         for host, sets in HOSTS.items()
@@ -65,9 +66,7 @@ def written(tmp_path_factory):
             }
         }
     )
-    hosts = {
-        name: {**files.VARIABLES, "kubernetes_control_planes": [name], "kubernetes_members": [name]} for name in HOSTS
-    }
+    hosts = dict.fromkeys(HOSTS, files.VARIABLES)
     inventory = {"all": {"hosts": hosts, "children": {"state_running": {"hosts": dict.fromkeys(hosts, {})}}}}
     play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": tasks}
     code, text = playing.run(path, [play], inventory)
