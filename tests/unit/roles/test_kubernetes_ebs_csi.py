@@ -185,6 +185,8 @@ def test_a_users_arguments_and_images_count(objects):
     images = {found["name"]: found["image"] for _item, found in containers(objects)}
     assert images["ebs-plugin"] == "registry.k8s.io/provider-aws/aws-ebs-csi-driver:v1.64.0"
     assert images["csi-attacher"].startswith("registry.example.com/a:1@sha256:")
+    # All but the driver's own, of which none was found.
+    assert [name for name, image in images.items() if "@sha256:" not in image] == ["ebs-plugin"]
 
 
 def test_the_controller_has_the_rights_of_the_control_planes_and_no_pod_asks_for_metadata(objects):
