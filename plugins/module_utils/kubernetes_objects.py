@@ -25,6 +25,8 @@ PRUNED = (
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
     ("scheduling.k8s.io/v1", "PriorityClass"),
+    ("storage.k8s.io/v1", "CSIDriver"),
+    ("storage.k8s.io/v1", "StorageClass"),
     ("v1", "ConfigMap"),
     ("v1", "LimitRange"),
     ("v1", "Namespace"),
@@ -72,6 +74,13 @@ def essence(item):
     kept = {key: value for key, value in item.items() if key not in ("status", "metadata")}
     kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in OWN_METADATA}
     return kept
+
+
+def volumes_of(driver, volumes):
+    """Return the names of the PersistentVolumes of a CSI driver, sorted."""
+    return sorted(
+        item["metadata"]["name"] for item in volumes if (item["spec"].get("csi") or {}).get("driver") == driver
+    )
 
 
 def unavailable(item):

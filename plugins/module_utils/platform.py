@@ -46,6 +46,8 @@ SSH_PORT = 22
 #: A VPC without NAT reaches these only through endpoints of its own.
 GATEWAY_ENDPOINTS = ("s3", "dynamodb")
 INTERFACE_ENDPOINTS = ("ec2", "ec2messages", "logs", "monitoring", "ssm", "ssmmessages", "sts")
+#: Further ones by the option of a role that needs them (Amazon ECR user guide, "VPC endpoints"; layers come from S3).
+OPTION_ENDPOINTS = {"kubernetes_ecr": ("ecr.api", "ecr.dkr")}
 RECORD_TTL = 30
 #: Layouts of the edge with a web ACL: what it lets through reaches HAProxy by this group of the load balancer alone.
 GUARDED = ("alb", "cloudfront")
@@ -442,7 +444,9 @@ def endpoints(platform):
     if platform["network"].get("nat", "single") != "none":
         return []
     found = [{"service": service, "type": "Gateway"} for service in GATEWAY_ENDPOINTS]
-    return found + [{"service": service, "type": "Interface"} for service in INTERFACE_ENDPOINTS]
+    options = platform.get("options") or {}
+    more = [service for option, services in OPTION_ENDPOINTS.items() if options.get(option) for service in services]
+    return found + [{"service": service, "type": "Interface"} for service in (*INTERFACE_ENDPOINTS, *more)]
 
 
 def network(platform, components):
@@ -771,8 +775,10 @@ def policies(platform, components):
     """Return the least rights of each tier: dict of tier to its IAM policy document, None when it needs no right.
 
     A component's C(iam) is a list of dict actions, resources and perhaps conditions; C({platform}) and C({region}) in
-    a resource or condition stand for the platform's name and region.
+    a resource or condition stand for the platform's name and region. One with an C(option) counts only where the
+    platform's C(options) have it on.
     """
+    options = platform.get("options") or {}
 
     def filled(value):
         if isinstance(value, dict):
@@ -787,6 +793,8 @@ def policies(platform, components):
         for component in _tier_components(tier, components):
             statements += _bucket_statements(platform, (components.get(component) or {}).get("buckets") or [])
             for entry in (components.get(component) or {}).get("iam") or []:
+                if "option" in entry and not options.get(entry["option"]):
+                    continue
                 statement = {
                     "Effect": "Allow",
                     "Action": sorted(entry["actions"]),

@@ -147,12 +147,14 @@ FILES = {
     "containerd": ("containerd",),
     "runc": ("runc",),
     "cni-plugins": ("cni-plugins",),
+    "ecr-credential-provider": ("ecr-credential-provider",),
+    "aws-iam-authenticator": ("aws-iam-authenticator",),
 }
 
 
 def release_files(described):
     """Name to version of all files of a release."""
-    return {name: described[key] for key, names in FILES.items() for name in names}
+    return {name: described[key] for key, names in FILES.items() if key in described for name in names}
 
 
 def release_images(described):

@@ -17,6 +17,8 @@ description:
   - Objects with the label of O(part) that are not described are deleted, if they are of a kind that O(objects) has or
     one of Kubernetes' usual kinds. Namespaces, definitions of custom resources and claims of volumes take other objects
     along, so each of them must be named in O(remove); until it is, the module warns of it.
+  - A CSIDriver is not deleted while there are PersistentVolumes of it; nothing else of O(part) is then, and the module
+    fails.
   - Runs on a control plane, and speaks to a ready API server.
 extends_documentation_fragment:
   - selfhosted.ec2.kubernetes
@@ -83,6 +85,9 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, 
 #: Seconds in which a kind is served whose definition was just applied.
 ESTABLISHED = 30
 APPLY = "application/apply-patch+yaml"
+VOLUMES = "/api/v1/persistentvolumes"
+#: Volumes that a refusal names.
+SHOWN = 3
 
 
 class Applier:
@@ -142,11 +147,24 @@ class Applier:
             self._defined |= item["kind"] == "CustomResourceDefinition"
 
     def prune(self, items):
-        """Delete what carries the label of this part and is not described."""
+        """Delete what carries the label of this part and is not described.
+
+        :raises KubernetesError: it is a driver that volumes need; then nothing is deleted.
+        """
+        doomed = self._undescribed(items)
+        for found, _resource in doomed:
+            if found["kind"] == "CSIDriver":
+                self._check_driver(found["metadata"]["name"])
+        for found, resource in doomed:
+            self._delete(found, resource)
+
+    def _undescribed(self, items):
+        """Return the objects of this part that are not described, each with its resource."""
         # By the address: a namespace may be left out, and two groups may have a kind of one name.
         described = {self._path_or_none(item) for item in items}
         selector = quote(f"{kubernetes_objects.PART_LABEL}={self._part}")
         kinds = {*kubernetes_objects.PRUNED, *((item["apiVersion"], item["kind"]) for item in items)}
+        doomed = []
         for api_version, kind in sorted(kinds):
             resource = self.resource(api_version, kind)
             if resource is None:
@@ -155,7 +173,18 @@ class Applier:
             for found in self._api.call("GET", f"{base}?labelSelector={selector}")["items"]:
                 found.update(apiVersion=api_version, kind=kind)
                 if kubernetes_objects.object_path(found, resource) not in described:
-                    self._delete(found, resource)
+                    doomed.append((found, resource))
+        return doomed
+
+    def _check_driver(self, driver):
+        """Raise KubernetesError while volumes need a CSI driver: without it they are neither mounted nor let go."""
+        volumes = kubernetes_objects.volumes_of(driver, self._api.call("GET", VOLUMES)["items"])
+        if volumes:
+            shown = ", ".join(volumes[:SHOWN]) + (f" and {len(volumes) - SHOWN} more" if volumes[SHOWN:] else "")
+            raise kubernetes.KubernetesError(
+                f"the driver {driver} is no longer described, but there are volumes of it ({shown}),"
+                " which would be neither mounted nor deleted; nothing was removed, delete their claims first"
+            )
 
     def _path_or_none(self, item):
         """Return the address of an object, None when the cluster does not know its kind."""

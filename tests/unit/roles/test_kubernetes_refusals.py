@@ -25,6 +25,7 @@ GOOD = {
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "control",
 }
+IAM_ROLE = {"role": "arn:aws:iam::123456789012:role/operator", "username": "operator", "groups": ["operators"]}
 OBJECT = {"apiVersion": "v1", "metadata": {"name": "a"}}
 BAD = {
     "even": ({"kubernetes_control_planes": [*SLOTS[:2]]}, "on an even number"),
@@ -80,6 +81,36 @@ BAD = {
         {"kubernetes_addons_cloud_controller_args": {"cluster-cidr": "10.0.0.0/8"}},
         "kubernetes_addons_cloud_controller_args sets cluster-cidr",
     ),
+    "iam-role": ({"kubernetes_iam_roles": [{**IAM_ROLE, "role": "operator"}]}, "give the ARN of a role"),
+    "iam-twice": ({"kubernetes_iam_roles": [IAM_ROLE, IAM_ROLE]}, "names a role twice"),
+    "iam-group": ({"kubernetes_iam_roles": [{**IAM_ROLE, "groups": ["system:masters"]}]}, "which is the cluster's own"),
+    "iam-release": (
+        {"kubernetes_iam_roles": [IAM_ROLE], "platform_artifact_manifest": "without.yml"},
+        "has no file aws-iam-authenticator",
+    ),
+    "iam-argument": (
+        {
+            "kubernetes_iam_roles": [IAM_ROLE],
+            "kubernetes_api_server_args": {"authentication-token-webhook-config-file": "x"},
+        },
+        "sets authentication-token-webhook-config-file",
+    ),
+    "ecr-image": (
+        {"kubernetes_ecr_images": ["https://123456789012.dkr.ecr.eu-west-1.amazonaws.com"]},
+        "with which no kubelet would start",
+    ),
+    "ecr-release": (
+        {"kubernetes_ecr": True, "platform_artifact_manifest": "without.yml"},
+        "has no file ecr-credential-provider",
+    ),
+    "ebs-image": (
+        {"kubernetes_addons_ebs_csi_images": {"driver": "aws-ebs-csi-driver:v1"}},
+        "gives driver no image with a registry",
+    ),
+    "ebs-argument": (
+        {"kubernetes_addons_ebs_csi_args": {"endpoint": "x"}},
+        "kubernetes_addons_ebs_csi_args sets endpoint",
+    ),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 
@@ -90,7 +121,7 @@ def said(tmp_path_factory):
     path = tmp_path_factory.mktemp("kubernetes")
     manifest = filters.release_manifest("")
     described = {**releases.release(manifest, "1.36"), "kubernetes": GOOD["kubernetes_version"]}
-    manifest = {**manifest, "images": {}}
+    manifest = {**manifest, "images": {}, "files": dict(manifest["files"])}
     for name in releases.release_images(described):
         repository, tag = releases.split_image(name)
         manifest["images"].setdefault(repository, {})[tag] = "sha256:" + "a" * 64
@@ -98,7 +129,12 @@ def said(tmp_path_factory):
         sums = {GOOD["kubernetes_version"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
         manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
     del manifest["files"]["kubelet"]["sha256"][GOOD["kubernetes_version"]]["arm64"]
+    sums = {described["aws-iam-authenticator"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
+    manifest["files"]["aws-iam-authenticator"] = {**manifest["files"]["aws-iam-authenticator"], "sha256": sums}
     (path / "manifest.yml").write_text(yaml.safe_dump(manifest))
+    optional = ("aws-iam-authenticator", "ecr-credential-provider")
+    files = {name: entry for name, entry in manifest["files"].items() if name not in optional}
+    (path / "without.yml").write_text(yaml.safe_dump({**manifest, "files": files}))
     old = {**described, "etcd": "3.5.24-0"}
     manifest["images"]["registry.k8s.io/etcd"]["3.5.24-0"] = "sha256:" + "a" * 64
     (path / "old.yml").write_text(yaml.safe_dump({**manifest, "releases": {"1.36": old}}))

@@ -501,7 +501,8 @@ def pruned(found, described, resources=None, removed=(), check_mode=False):
     for group, kinds in resources.items():
         path = kubernetes_objects.group_path(group)
         items = [
-            {"name": name, "kind": kind, "namespaced": kind in ("ConfigMap", "Service")} for name, kind in kinds.items()
+            {"name": name, "kind": kind, "namespaced": kind in ("ConfigMap", "DaemonSet", "Service")}
+            for name, kind in kinds.items()
         ]
         answers["GET", path] = {"resources": items}
         for name, kind in kinds.items():
@@ -535,6 +536,26 @@ def test_what_takes_other_objects_along_goes_only_when_it_is_named():
     assert paths == ["/api/v1/namespaces/old"]
     assert pruned(found, [], removed=["old"], check_mode=True) == (steps, left, [])
     assert pruned(found, found, removed=["old"]) == ([], [], [])
+
+
+STORAGE = {"storage.k8s.io/v1": {"csidrivers": "CSIDriver"}, "apps/v1": {"daemonsets": "DaemonSet"}}
+
+
+def volume(name, driver):
+    return {**thing("PersistentVolume", name), "spec": {"csi": {"driver": driver}} if driver else {"hostPath": {}}}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_driver_stays_with_all_its_part_while_there_are_volumes_of_it(check_mode):
+    found = [thing("CSIDriver", "a.example", "storage.k8s.io/v1"), thing("DaemonSet", "node", "apps/v1", namespace="s")]
+    resources = {**STORAGE, "v1": {"persistentvolumes": "PersistentVolume"}}
+    volumes = [volume(name, "a.example") for name in ("d", "c", "b", "a")]
+    with pytest.raises(kubernetes.KubernetesError, match=r"volumes of it \(a, b, c and 1 more\).*nothing was removed"):
+        pruned([*found, *volumes], [], resources, check_mode=check_mode)
+    # Those of another driver, and of none, are not its business; nor is a driver that is still described.
+    others = [volume("a", "b.example"), volume("b", "")]
+    assert pruned([*found, *others], [], resources)[0] == ["delete DaemonSet s/node", "delete CSIDriver a.example"]
+    assert pruned([*found, *volumes], found[:1], resources)[0] == ["delete DaemonSet s/node"]
 
 
 def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
