@@ -87,7 +87,8 @@ class Client:
 
     def _connect(self):
         link = socket.create_connection((self.address, PORT), self._timeout)
-        connection = http.client.HTTPSConnection(self._server_name, PORT, timeout=self._timeout)
+        # Without a context it would read all authorities of the system, for nothing.
+        connection = http.client.HTTPSConnection(self._server_name, PORT, timeout=self._timeout, context=self._context)
         connection.sock = self._context.wrap_socket(link, server_hostname=self._server_name)
         return connection
 

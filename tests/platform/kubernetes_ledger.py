@@ -6,6 +6,7 @@ another one's content, is an answer that nobody gave.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import json
@@ -44,17 +45,21 @@ class Cluster:
     def workload(self) -> str:
         return f"echo.{self.domain}"
 
+    @functools.cached_property
+    def context(self) -> ssl.SSLContext:
+        """What verifies HAProxy; made once, since it reads the authority from its file."""
+        return ssl.create_default_context(cafile=str(self.authority))
+
     def api(self, edge: str) -> kubernetes.Client:
         """The API through one edge host."""
         return kubernetes.Client(self.edges[edge], f"kubernetes.{self.domain}", self.ca, self.pem, TIMEOUT)
 
     def ask(self, edge: str, body: str) -> dict:
         """What a pod answers. Raises OSError."""
-        context = ssl.create_default_context(cafile=str(self.authority))
         link = socket.create_connection((self.edges[edge], SERVICES), TIMEOUT)
-        connection = http.client.HTTPSConnection(self.workload, SERVICES, timeout=TIMEOUT)
+        connection = http.client.HTTPSConnection(self.workload, SERVICES, timeout=TIMEOUT, context=self.context)
         try:
-            connection.sock = context.wrap_socket(link, server_hostname=self.workload)
+            connection.sock = self.context.wrap_socket(link, server_hostname=self.workload)
             connection.request("POST", "/ledger", body=body)
             answer = connection.getresponse()
             text = answer.read().decode()
