@@ -24,6 +24,7 @@ _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.M
 #: A version's programs have a directory of their own, which the links in the path lead to.
 _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 _ETCD_IMAGE = re.compile(r"^\s*image: \S+/etcd:v?(\d+\.\d+\.\d+)", re.MULTILINE)
+_KEY_NAME = re.compile(r"^[\s-]*name:\s*(\S+)\s*$", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SLOT_LABEL = "selfhosted.ec2/slot"
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -276,6 +277,7 @@ def read_disk(etcd_directory, root="/"):
         # One line names the columns.
         "swap": len(read_text(place("/proc/swaps")).splitlines()) > 1,
         "applied": read_mark(place(BASE + "/platform/applied")),
+        "encryption": _KEY_NAME.findall(read_text(place(BASE + "/platform/encryption.yaml"))),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
     }
