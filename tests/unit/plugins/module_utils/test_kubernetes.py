@@ -664,7 +664,7 @@ def test_all_keys_can_be_read_after_a_restore_and_the_one_to_write_with_stays():
 
 
 def test_a_rotation_cut_off_anywhere_is_carried_to_its_end_and_every_api_server_reads_what_another_one_writes():
-    """Each step host by host, as the playbook does; after each change another control plane could join with any list."""
+    """Each step host by host, as the playbook does; after each change a control plane could join with any list."""
     hosts = {slot: [SECOND] for slot in CONTROL}
 
     def views(marks=None):
