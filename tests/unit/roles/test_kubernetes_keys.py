@@ -125,9 +125,9 @@ def test_only_who_has_told_the_cluster_marks_what_is_described_as_applied(tmp_pa
         }
         for host, applied in marks.items()
     }
-    mark = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__kubernetes_mark"]
+    mark = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__kubernetes_new_mark"]
     content = file["content"].replace(
-        "__kubernetes_mark", mark.strip("{} ").replace("__kubernetes_config_hash", "'described'")
+        "__kubernetes_new_mark", mark.strip("{} ").replace("__kubernetes_config_hash", "'described'")
     )
     shown = show(tmp_path, hosts, content)
     expected = (
