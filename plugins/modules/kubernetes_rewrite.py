@@ -13,8 +13,8 @@ author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Reads in etcd, page by page, under the name of which key each object is stored, and lets the API server write those
     anew that are not under the wanted one, by a patch that changes nothing. Then it reads all of them again.
-  - An object that somebody else changes or deletes meanwhile is no failure: it is written with the new key, or gone.
-  - It fails when objects are left under another key, so its success is the proof that no other key is needed.
+  - What somebody else changes or deletes meanwhile is no failure, since it is written with the new key then, or gone.
+  - It fails when objects are left under another key, so success is the proof that no other key is needed.
   - Every API server must write with the wanted key before.
   - Runs on a control plane with a member of etcd. The content of no object is shown or leaves the host.
 extends_documentation_fragment:
