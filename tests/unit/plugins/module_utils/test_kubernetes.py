@@ -694,3 +694,28 @@ def test_the_names_of_keys_are_read_on_the_host(tmp_path):
     text = yaml.dump({"resources": [{"resources": ["secrets"], "providers": providers}]}, indent=2)
     (platform / "encryption.yaml").write_text(text)
     assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["encryption"] == ["key-0a", "key1"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({"selfhosted.ec2/files": "0a1b", "selfhosted.ec2/restarted": "2026-11-29T18:00:00Z"}, ""),
+        ({"selfhosted.ec2/files": "ffff", "selfhosted.ec2/restarted": "2026-11-29T18:00:00Z"}, "former manifest"),
+        ({}, "former manifest"),
+    ],
+)
+def test_a_part_is_ready_when_its_pod_is_of_the_manifest_on_the_host(tmp_path, noted, said):
+    notes = {"kubeadm.kubernetes.io/x": "10.20.0.4:6443", "selfhosted.ec2/files": "0a1b"}
+    notes["selfhosted.ec2/restarted"] = "2026-11-29T18:00:00Z"
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
+    text = yaml.dump({"kind": "Pod", "metadata": {"annotations": notes}, "spec": {}})
+    (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").write_text(text)
+
+    class Api:
+        def call(self, _method, path, missing_ok):
+            assert path.endswith("/kube-apiserver-node") and missing_ok
+            conditions = [{"type": "Ready", "status": "True"}]
+            return {"metadata": {"annotations": noted}, "status": {"conditions": conditions}}
+
+    found = kubernetes.read_parts(Api(), "node", ["kube-apiserver"], str(tmp_path))
+    assert said in found["kube-apiserver"] and bool(said) == bool(found["kube-apiserver"])
