@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import json
 import re
@@ -23,6 +25,8 @@ from ansible_collections.selfhosted.ec2.plugins.plugin_utils import member_start
 _EC2_NAME = re.compile(r"(ip-\d{1,3}(-\d{1,3}){3}|i-[0-9a-f]{8,17})\.([a-z0-9-]+\.compute\.internal|ec2\.internal)\Z")
 _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
+#: Keys that rotations have made, by their numbers; the first one has a name of its own.
+_LATER_KEY = re.compile(r"kubernetes/encryption_keys/(\d+)\Z")
 #: The first of etcd 3.5 from which 3.6 is safe to reach.
 _ETCD_BEFORE_36 = (3, 5, 26)
 
@@ -133,6 +137,71 @@ def kubernetes_due(text, days):
         for item in listed
         if not item.get("externallyManaged") and not item.get("missing") and item["residualTime"] < int(days) * 86400
     )
+
+
+def kubernetes_keys(secrets, first):
+    """Return all keys of encryption that the platform has, the oldest first: dicts C(number), C(name) and C(secret).
+
+    A name is never given to a second key, since the API server finds the key of what is stored by its name alone.
+
+    :arg secrets: the secrets of the platform, by name.
+    :arg first: the key that clusters begin with.
+    """
+    found = {1: first}
+    found.update({int(match[1]): secrets[name] for name in secrets if (match := _LATER_KEY.match(name))})
+
+    def title(number):
+        # What clusters had before there were rotations.
+        return "key1" if number == 1 else "key-" + hashlib.sha256(found[number].encode()).hexdigest()[:12]
+
+    return [
+        {"number": number, "name": title(number), "secret": base64.b64encode(found[number].encode()).decode()}
+        for number in sorted(found)
+    ]
+
+
+def kubernetes_key_choice(keys, own, others=(), step=""):
+    """Return the keys for an API server, the one that it writes with first: dicts C(name) and C(secret).
+
+    What a host has it keeps, and a new one takes what the others have: lists of two steps side by side do no harm,
+    since a step begins only when the one before it is done everywhere.
+
+    :arg keys: what C(kubernetes_keys) returns.
+    :arg own: names of the keys that this host has.
+    :arg others: names of the keys that another control plane has.
+    :arg step: of a rotation to the newest key: C(add), C(promote) or C(drop), empty for none; C(all) lets all be read.
+    """
+    known = {key["name"]: {"name": key["name"], "secret": key["secret"]} for key in keys}
+    newest = keys[-1]["name"]
+    names = [name for name in own or others or [newest] if name in known]
+    rest = [name for name in names if name != newest]
+    if step == "add" and newest not in names:
+        names = [*names, newest]
+    elif step == "promote":
+        names = [newest, *rest]
+    elif step == "drop":
+        names = [newest]
+    elif step == "all":
+        names += [name for name in reversed(known) if name not in names]
+    return [known[name] for name in names]
+
+
+def kubernetes_key_step(views, newest):
+    """Return the first step that a rotation to the newest key has still to do: C(add), C(promote), C(drop), or C(new)
+    when every control plane has that key alone, so that a further rotation needs a new one.
+
+    :arg views: what kubernetes_cluster_info returned on all control planes.
+    """
+    views = list(views)
+    lists = [view["encryption"] for view in views]
+    if any(newest not in names for names in lists):
+        return "add"
+    if any(names[0] != newest for names in lists):
+        return "promote"
+    # The mark of a rotation that was cut off when the last host had its files already.
+    if any(len(names) > 1 for names in lists) or any(view["applied"][1:] == ["key"] for view in views):
+        return "drop"
+    return "new"
 
 
 def kubernetes_programs(files):
@@ -366,6 +435,9 @@ class FilterModule:
             "kubernetes_etcd_fault": kubernetes_etcd_fault,
             "kubernetes_host_fault": kubernetes_host_fault,
             "kubernetes_ec2_name": kubernetes_ec2_name,
+            "kubernetes_key_choice": kubernetes_key_choice,
+            "kubernetes_key_step": kubernetes_key_step,
+            "kubernetes_keys": kubernetes_keys,
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,

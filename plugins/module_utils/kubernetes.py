@@ -24,6 +24,9 @@ _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.M
 #: A version's programs have a directory of their own, which the links in the path lead to.
 _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 _ETCD_IMAGE = re.compile(r"^\s*image: \S+/etcd:v?(\d+\.\d+\.\d+)", re.MULTILINE)
+#: What the role notes in a manifest, so that it changes with the files that the part reads at its start.
+_OWN_NOTE = re.compile(r"""^\s*(selfhosted\.ec2/\w+):\s*["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
+_KEY_NAME = re.compile(r"^[\s-]*name:\s*(\S+)\s*$", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SLOT_LABEL = "selfhosted.ec2/slot"
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -219,8 +222,10 @@ def read_nodes(api, name):
     return {item["metadata"]["name"]: node_view(item) for item in items}
 
 
-def read_parts(api, name, manifests):
-    """Return why the parts of a control plane on one node are not ready, by part, an empty text for those that are.
+def read_parts(api, name, manifests, root="/"):
+    """Return why the parts of a control plane on this node are not ready, by part, an empty text for those that are.
+
+    A pod of the manifest before, which the kubelet has not ended yet, is none.
 
     :raises OSError, KubernetesError: as C(Client.call).
     """
@@ -228,6 +233,10 @@ def read_parts(api, name, manifests):
     for part in manifests:
         pod = api.call("GET", f"/api/v1/namespaces/kube-system/pods/{part}-{name}", missing_ok=True)
         ready, reason = condition(pod, "Ready") if pod else (False, "it has no pod yet")
+        wanted = _OWN_NOTE.findall(read_text(os.path.join(root, f"{BASE}/manifests/{part}.yaml".lstrip("/"))))
+        noted = ((pod or {}).get("metadata") or {}).get("annotations") or {}
+        if ready and any(noted.get(note) != value for note, value in wanted):
+            ready, reason = False, "its pod is still that of the former manifest"
         found[part] = "" if ready else reason
     return found
 
@@ -277,6 +286,7 @@ def read_disk(etcd_directory, root="/"):
         # One line names the columns.
         "swap": len(read_text(place("/proc/swaps")).splitlines()) > 1,
         "applied": read_mark(place(BASE + "/platform/applied")),
+        "encryption": _KEY_NAME.findall(read_text(place(BASE + "/platform/encryption.yaml"))),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
     }

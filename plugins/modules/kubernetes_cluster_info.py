@@ -132,6 +132,11 @@ applied:
   returned: always
   type: list
   elements: str
+encryption:
+  description: Names of the keys that this host's API server has at its next start, the one that it writes with first.
+  returned: always
+  type: list
+  elements: str
 holds_etcd:
   description: The etcd volume of this host holds a member's data.
   returned: always

@@ -162,6 +162,19 @@ class Nodes:
         )
         return self.platform.shell(slot, script)
 
+    def stored_keys(self) -> set[str]:
+        """The names of the keys with which Secrets are encrypted in etcd."""
+        shown = self.in_etcd(
+            self.control_planes[0],
+            "get /registry/secrets/ --prefix --print-value-only | grep -a -o '^k8s:enc:secretbox:v1:[a-z0-9-]*:'",
+        )
+        return {line.split(":")[-2] for line in shown.splitlines()}
+
+    def keys(self) -> dict[str, list[str]]:
+        """The names of the keys that each control plane has, the one that it writes with first."""
+        line = "sed -n 's/.*name: //p' /etc/kubernetes/platform/encryption.yaml"
+        return {slot: self.platform.shell(slot, line).split() for slot in self.control_planes}
+
     def etcd_members(self) -> list[str]:
         """The names of etcd's members, as a control plane that answers tells them."""
         return sorted(item["name"] for item in json.loads(self._ask_etcd("member list -w json"))["members"])
@@ -334,6 +347,8 @@ FURTHER = {
     "upgrade from 1.36 to 1.37": "control planes, then nodes, whose pods leave them; cut off twice",
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
     "all data of etcd wiped, restored from S3": "no API until its end; writes after the backup are not looked for",
+    "rotation of the encryption key": "each control plane restarts three times; cut off in each step and repeated",
+    "a backup of another key's time restored": "no API until its end; writes after the backup are not looked for",
     "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",

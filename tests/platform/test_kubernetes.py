@@ -6,6 +6,7 @@ in bench/results/, not asserted.
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
@@ -136,6 +137,81 @@ def test_all_data_of_etcd_is_wiped_and_restored(nodes):
     passed(run["outcome"])
     assert nodes.any_api().call("GET", f"{maps}/before-backup")
     assert not nodes.any_api().call("GET", f"{maps}/after-backup", missing_ok=True)
+    assert playbook_changes("kubernetes") == 0
+
+
+@pytest.fixture(scope="module")
+def secrets(nodes):
+    """Some pages of Secrets; returns what must be in each."""
+    api, path = nodes.any_api(), "/api/v1/namespaces/default/secrets"
+    wanted = {f"kept-{number:03}": base64.b64encode(f"word {number}".encode()).decode() for number in range(250)}
+    for name, word in wanted.items():
+        api.call("DELETE", f"{path}/{name}", missing_ok=True)
+        api.call("POST", path, {"metadata": {"name": name}, "data": {"word": word}, "immutable": name == "kept-000"})
+    yield wanted
+    for name in wanted:
+        nodes.any_api().call("DELETE", f"{path}/{name}", missing_ok=True)
+
+
+def held(nodes):
+    """What is in the Secrets."""
+    items = nodes.any_api().call("GET", "/api/v1/namespaces/default/secrets")["items"]
+    return {item["metadata"]["name"]: item["data"]["word"] for item in items if "word" in item.get("data", {})}
+
+
+def test_a_new_key_encrypts_all_secrets_however_often_it_is_cut_off(nodes, secrets):
+    """A usual run between two cuts takes no key away, and one after the rotation changes nothing."""
+    rotate, former = "rotate_encryption_key_kubernetes", nodes.stored_keys()
+    # A control plane that has done a step does not do it again, so the first one adds the key once.
+    adding = len(nodes.control_planes) - 1
+    with faults.under_load(nodes, "rotation of the encryption key") as run:
+        cut_off(rotate, [], "rotate_key_step | Keep what it is", 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, [], "roll | Start the kubelet with its", adding + 2)
+        cut_off(rotate, [], "rewrite | Encrypt with it what", 1, 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, [], "roll | Let kubeadm bring", 2)
+        playbook_changes("kubernetes")
+        playbook_changes(rotate)
+    passed(run["outcome"])
+    (new,) = nodes.stored_keys()
+    assert new not in former
+    assert nodes.keys() == {slot: [new] for slot in nodes.control_planes}
+    assert held(nodes) == secrets
+    before = nodes.processes()
+    assert playbook_changes("kubernetes") == 0
+    assert nodes.processes() == before
+
+
+def test_a_rotation_is_refused_while_a_control_plane_is_not_ready(nodes):
+    victim, keys = nodes.control_planes[-1], nodes.keys()
+    nodes.platform.shell(victim, "mv /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/")
+    try:
+        nodes.platform.shell(victim, "while pidof kube-apiserver; do sleep 1; done", 120)
+        shown = playbook_fails("rotate_encryption_key_kubernetes")
+    finally:
+        nodes.platform.shell(victim, "mv /etc/kubernetes/kube-apiserver.yaml /etc/kubernetes/manifests/")
+    assert "Kubernetes has members that are not well" in shown
+    nodes.wait_until_well()
+    assert nodes.keys() == keys
+
+
+def test_a_backup_of_another_keys_time_is_readable(nodes, secrets):
+    with faults.under_load(nodes, "a backup of another key's time restored") as run:
+        run["saved"] = time.monotonic()
+        playbook_changes("backup_kubernetes")
+        backup = nodes.platform.shell(nodes.control_planes[0], "kubernetes-backup list").split()[-1]
+        (former,) = nodes.stored_keys()
+        playbook_changes("rotate_encryption_key_kubernetes")
+        (new,) = nodes.stored_keys()
+        restore = {"kubernetes_restore": {"key": backup, "confirm": nodes.platform.name}}
+        playbook_changes("restore_kubernetes", "-e", json.dumps(restore))
+    passed(run["outcome"])
+    assert former in nodes.stored_keys() and held(nodes) == secrets
+    assert all(keys[0] == new and former in keys for keys in nodes.keys().values())
+    playbook_changes("rotate_encryption_key_kubernetes")
+    assert nodes.stored_keys() == {new} and held(nodes) == secrets
+    assert nodes.keys() == {slot: [new] for slot in nodes.control_planes}
     assert playbook_changes("kubernetes") == 0
 
 

@@ -8,6 +8,7 @@ import datetime
 import json
 
 import pytest
+import yaml
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_objects
 from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_objects as applying
@@ -623,3 +624,119 @@ def test_an_administrators_file_gives_certificate_and_key(tmp_path):
     admin.parent.mkdir(parents=True)
     admin.write_text(text)
     assert kubernetes.credentials(tmp_path) == "cert\nkey"
+
+
+# Keys of encryption
+
+SECRETS = {
+    "kubernetes/encryption_keys/10": "j" * 32,
+    "kubernetes/encryption_keys/2": "b" * 32,
+    "kubernetes/encryption_key": "a" * 32,
+    "kubernetes/encryption_keys/x": "-",
+}
+KEYS = filters.kubernetes_keys(SECRETS, "a" * 32)
+FIRST, SECOND, NEWEST = (key["name"] for key in KEYS)
+
+
+def choice(own, step="", others=()):
+    return [key["name"] for key in filters.kubernetes_key_choice(KEYS, own, others, step)]
+
+
+def test_keys_have_names_of_their_own_and_the_first_one_keeps_its_name():
+    assert [key["number"] for key in KEYS] == [1, 2, 10]
+    assert KEYS[0] == {"number": 1, "name": "key1", "secret": base64.b64encode(b"a" * 32).decode()}
+    assert len({FIRST, SECOND, NEWEST}) == 3 and NEWEST.startswith("key-")
+    # A key that was deleted and made anew is another one.
+    other = filters.kubernetes_keys({"kubernetes/encryption_keys/2": "c" * 32}, "a" * 32)
+    assert other[-1]["name"] != SECOND
+
+
+def test_only_a_step_changes_the_keys_of_a_host():
+    for own in ([FIRST], [SECOND, NEWEST], [NEWEST, SECOND], [NEWEST]):
+        assert choice(own) == own
+        assert choice(own, others=[FIRST, SECOND]) == own
+    assert choice([], others=[SECOND]) == [SECOND], "a new control plane takes what another one has"
+    assert choice([]) == [NEWEST], "a new cluster begins with the newest one"
+    assert choice(["unknown"]) == [], "which the comparison with the host's file refuses"
+    assert filters.kubernetes_key_choice(KEYS[:1], []) == [{"name": "key1", "secret": KEYS[0]["secret"]}]
+
+
+@pytest.mark.parametrize(
+    ("own", "add", "promote", "drop"),
+    [
+        ([SECOND], [SECOND, NEWEST], [NEWEST, SECOND], [NEWEST]),
+        ([SECOND, NEWEST], [SECOND, NEWEST], [NEWEST, SECOND], [NEWEST]),
+        ([NEWEST, SECOND], [NEWEST, SECOND], [NEWEST, SECOND], [NEWEST]),
+        ([NEWEST], [NEWEST], [NEWEST], [NEWEST]),
+        ([FIRST, SECOND], [FIRST, SECOND, NEWEST], [NEWEST, FIRST, SECOND], [NEWEST]),
+    ],
+)
+def test_no_step_goes_back_and_each_is_done_once(own, add, promote, drop):
+    assert choice(own, "add") == add
+    assert choice(own, "promote") == promote
+    assert choice(own, "drop") == drop
+    for step, after in (("add", add), ("promote", promote), ("drop", drop)):
+        assert choice(after, step) == after
+
+
+def test_all_keys_can_be_read_after_a_restore_and_the_one_to_write_with_stays():
+    assert choice([SECOND], "all") == [SECOND, NEWEST, FIRST]
+    assert choice([NEWEST], "all") == [NEWEST, SECOND, FIRST]
+
+
+def test_a_rotation_cut_off_anywhere_is_carried_to_its_end_and_every_api_server_reads_what_another_one_writes():
+    """Each step host by host, as the playbook does; after each change a control plane could join with any list."""
+    hosts = {slot: [SECOND] for slot in CONTROL}
+
+    def views(marks=None):
+        return [{"encryption": names, "applied": ["hash", *(marks or [])]} for names in hosts.values()]
+
+    assert filters.kubernetes_key_step(views(), SECOND) == "new"
+    seen = []
+    for step in ("add", "promote", "drop"):
+        for slot in CONTROL:
+            assert filters.kubernetes_key_step(iter(views()), NEWEST) == step
+            hosts[slot] = choice(hosts[slot], step)
+            seen.append(copy.deepcopy(hosts))
+    assert filters.kubernetes_key_step(views(), NEWEST) == "new"
+    assert filters.kubernetes_key_step(iter(views(["key"])), NEWEST) == "drop", "the last one was cut off"
+    assert filters.kubernetes_key_step(views(["restart"]), NEWEST) == "new", "that was no rotation"
+    for lists in seen:
+        for writer in lists.values():
+            assert all(writer[0] in reader for reader in lists.values()), lists
+
+
+def test_the_names_of_keys_are_read_on_the_host(tmp_path):
+    platform = tmp_path / "etc/kubernetes/platform"
+    platform.mkdir(parents=True)
+    assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["encryption"] == []
+    keys = [{"name": "key-0a", "secret": "bmFtZTogeA=="}, {"name": "key1", "secret": "Yg=="}]
+    providers = [{"secretbox": {"keys": keys}}, {"identity": {}}]
+    text = yaml.dump({"resources": [{"resources": ["secrets"], "providers": providers}]}, indent=2)
+    (platform / "encryption.yaml").write_text(text)
+    assert kubernetes.read_disk("/var/lib/etcd", str(tmp_path))["encryption"] == ["key-0a", "key1"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({"selfhosted.ec2/files": "0a1b", "selfhosted.ec2/restarted": "2026-11-29T18:00:00Z"}, ""),
+        ({"selfhosted.ec2/files": "ffff", "selfhosted.ec2/restarted": "2026-11-29T18:00:00Z"}, "former manifest"),
+        ({}, "former manifest"),
+    ],
+)
+def test_a_part_is_ready_when_its_pod_is_of_the_manifest_on_the_host(tmp_path, noted, said):
+    notes = {"kubeadm.kubernetes.io/x": "10.20.0.4:6443", "selfhosted.ec2/files": "0a1b"}
+    notes["selfhosted.ec2/restarted"] = "2026-11-29T18:00:00Z"
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
+    text = yaml.dump({"kind": "Pod", "metadata": {"annotations": notes}, "spec": {}})
+    (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").write_text(text)
+
+    class Api:
+        def call(self, _method, path, missing_ok):
+            assert path.endswith("/kube-apiserver-node") and missing_ok
+            conditions = [{"type": "Ready", "status": "True"}]
+            return {"metadata": {"annotations": noted}, "status": {"conditions": conditions}}
+
+    found = kubernetes.read_parts(Api(), "node", ["kube-apiserver"], str(tmp_path))
+    assert said in found["kube-apiserver"] and bool(said) == bool(found["kube-apiserver"])
