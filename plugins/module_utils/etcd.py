@@ -66,13 +66,14 @@ def hexadecimal(number):
 def member_view(gateway, url):
     """Return what one member says about itself.
 
-    :returns: dict with C(reachable), C(healthy) (it reaches a quorum), C(version), C(leader), C(cluster_id),
-        C(member_id), C(error).
+    :returns: dict with C(reachable), C(healthy) (it reaches a quorum), C(version), C(leader) (it leads), C(leader_id)
+        (of the one that leads), C(cluster_id), C(member_id), C(error).
     """
     view = {
         "reachable": False,
         "healthy": False,
         "leader": False,
+        "leader_id": "",
         "version": "",
         "cluster_id": "",
         "member_id": "",
@@ -85,6 +86,7 @@ def member_view(gateway, url):
             reachable=True,
             version=status.get("version", ""),
             leader=bool(status.get("leader")) and status.get("leader") == header.get("member_id"),
+            leader_id=hexadecimal(status.get("leader")),
             cluster_id=hexadecimal(header.get("cluster_id")),
             member_id=hexadecimal(header.get("member_id")),
         )
@@ -164,13 +166,23 @@ def summary(views, listed):
     :arg listed: what C(list_members) returns.
     """
     healthy = sorted(name for name, view in views.items() if view["healthy"])
-    leaders = sorted(name for name, view in views.items() if view["healthy"] and view["leader"])
     return {
         "healthy": healthy,
         "unhealthy": {
             name: view["error"] or "no leader" for name, view in sorted(views.items()) if not view["healthy"]
         },
         "quorum": len(healthy) > max(len(listed), len(views)) // 2,
-        "leader": leaders[0] if leaders else "",
+        "leader": _leader({name: views[name] for name in healthy}, listed),
         "cluster_id": views[healthy[0]]["cluster_id"] if healthy else "",
     }
+
+
+def _leader(healthy, listed):
+    """Return the name of the member that leads, which may be one that was not asked; an empty text when none does.
+
+    :arg healthy: dict of name to what C(member_view) returned.
+    """
+    names = {member["id"]: member["name"] for member in listed}
+    asked = [name for name, view in sorted(healthy.items()) if view["leader"]]
+    told = [names[view["leader_id"]] for view in healthy.values() if view["leader_id"] in names]
+    return next(iter(asked + told), "")

@@ -79,7 +79,8 @@ token:
   type: str
 members:
   description: >-
-    Each asked member with C(reachable), C(healthy), C(leader), C(version), C(cluster_id), C(member_id) and C(error).
+    Each asked member with C(reachable), C(healthy), C(leader) (it leads), C(leader_id) (of the one that leads),
+    C(version), C(cluster_id), C(member_id) and C(error).
   returned: always
   type: dict
 listed:
@@ -105,7 +106,7 @@ undescribed:
   returned: always
   type: dict
 leader:
-  description: Name of the leader, empty when there is none.
+  description: Name of the leader, also of one that was not asked; empty when there is none.
   returned: always
   type: str
 cluster_id:

@@ -133,8 +133,9 @@ def test_a_member_that_never_started_is_found_by_its_address():
     assert etcd.find_member([listed("database-2")], "database-1", "https://other:2380") is None
 
 
-def view(healthy=True, leader=False):
-    return {"reachable": True, "healthy": healthy, "leader": leader, "error": "", "cluster_id": "abc"}
+def view(healthy=True, leader=False, leader_id=""):
+    told = {"leader": leader, "leader_id": leader_id}
+    return {"reachable": True, "healthy": healthy, **told, "error": "", "cluster_id": "abc"}
 
 
 def test_quorum_counts_the_listed_members_too():
@@ -159,6 +160,16 @@ def test_what_the_gate_misses():
 def test_no_member_may_be_stopped_without_a_leader():
     leaderless = dict(etcd.summary({"a": view(), "b": view(), "c": view()}, []), undescribed={})
     assert "etcd has no leader" in etcd_cluster_info.missing(leaderless, "a", "redundant")
+
+
+def test_a_leader_that_was_not_asked_is_one():
+    """Of a cluster that is to lose its leader only those are asked that stay."""
+    members = [{**listed(name), "id": number} for number, name in (("1", "a"), ("2", "b"), ("3", "c"))]
+    following = etcd.summary({"a": view(leader_id="3"), "b": view(leader_id="3")}, members)
+    assert following["leader"] == "c"
+    assert etcd_cluster_info.missing(dict(following, undescribed={}), "a", "healthy") == ""
+    leaderless = etcd.summary({"a": view(leader_id="0"), "b": view(leader_id="0")}, members)
+    assert leaderless["leader"] == ""
 
 
 def test_a_single_member_may_be_stopped_whatever_its_state():
@@ -226,7 +237,7 @@ STATUS = {"header": {"cluster_id": "18446744073709551615", "member_id": "10"}, "
 
 def test_member_that_reaches_no_quorum_is_reachable_and_not_healthy():
     seen = etcd.member_view(Gateway(status=STATUS, health={"health": "false", "reason": "RAFT NO LEADER"}), "https://a")
-    assert (seen["reachable"], seen["healthy"], seen["leader"]) == (True, False, True)
+    assert (seen["reachable"], seen["healthy"], seen["leader"], seen["leader_id"]) == (True, False, True, "a")
     assert (seen["cluster_id"], seen["error"]) == ("ffffffffffffffff", "RAFT NO LEADER")
 
 
