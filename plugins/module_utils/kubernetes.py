@@ -12,10 +12,13 @@ import os
 import re
 import socket
 import ssl
+import time
 
 from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, releases
 
 PORT = 6443
+#: No API server is ready while etcd elects another leader.
+READY_SECONDS = 30
 BASE = "/etc/kubernetes"
 #: What this host may show an API server, the one that may do most first. A kubelet may read its own node.
 ADMIN = BASE + "/admin.conf"
@@ -150,13 +153,18 @@ def member_options():
 def ready_client(params, timeout=10):
     """Return a C(Client) of a ready API server, this host's own if it is.
 
-    :raises KubernetesError: none is ready.
+    :raises KubernetesError: none is ready within C(READY_SECONDS).
     """
     order = sorted(params["members"], key=lambda slot: slot != params["slot"])
-    views = cluster_client.ask_all(order, lambda slot: member_view(client(params, slot)))
-    for slot in order:
-        if views[slot]["ready"]:
-            return client(params, slot, timeout)
+    end = time.monotonic() + READY_SECONDS
+    while True:
+        views = cluster_client.ask_all(order, lambda slot: member_view(client(params, slot)))
+        for slot in order:
+            if views[slot]["ready"]:
+                return client(params, slot, timeout)
+        if time.monotonic() > end:
+            break
+        time.sleep(1)
     reasons = "; ".join(f"{slot}: {views[slot]['error']}" for slot in order)
     raise KubernetesError(f"no API server is ready ({reasons})")
 
@@ -166,7 +174,8 @@ def member_view(api):
     try:
         status, text = api.request("GET", "/readyz")
         if status != 200:
-            return {"ready": False, "version": "", "error": f"/readyz answers {status}: {text[:200]}"}
+            reasons = [line for line in text.splitlines() if line.startswith("[-]")] or [text[:200]]
+            return {"ready": False, "version": "", "error": f"/readyz answers {status}: {', '.join(reasons)}"}
         return {"ready": True, "version": api.call("GET", "/version")["gitVersion"].lstrip("v"), "error": ""}
     except (OSError, KubernetesError) as error:
         return {"ready": False, "version": "", "error": str(error)}

@@ -238,6 +238,11 @@ class Nodes:
         line = f"ps -o pid=,lstart= -p $(pidof {programs} | tr ' ' ,) | sort"
         return {slot: self.platform.shell(slot, line) for slot in self.names}
 
+    def holdings(self) -> dict[str, str]:
+        """The programs and images that every node holds."""
+        line = "find /usr/local /opt -name 'kube*' | sort; ctr -n k8s.io images ls -q | sort"
+        return {slot: self.platform.shell(slot, line) for slot in self.names}
+
 
 @dataclass(frozen=True)
 class Fault:
