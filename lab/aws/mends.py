@@ -12,6 +12,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends, elastic_ip_addresses
 from moto.ec2.models import elastic_network_interfaces as nics
 from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.models.route_tables import Route
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
 from moto.iam.access_control import IAMPolicy
@@ -124,6 +125,13 @@ def _describe_nat_gateways(self: Any, filters: Any, nat_gateway_ids: list[str] |
     return [item for item in found if all(item.get_filter_value(name) in values for name, values in wanted.items())]
 
 
+def _route_state(self: Any) -> str:
+    """A route whose target is no more is a blackhole; moto calls all active. Source: EC2 API Reference, Route."""
+    ended = self.instance is not None and self.instance.state == "terminated"
+    gone = self.nat_gateway is not None and self.nat_gateway.state == "deleted"
+    return "blackhole" if ended or gone else "active"
+
+
 def _rule_init(self: Any, *args: Any, **kwargs: Any) -> None:
     """Blocks of a rule are stored without their host bits. Source: EC2 API Reference, IpRange."""
     _MOTO["rule_init"](self, *args, **kwargs)
@@ -178,6 +186,7 @@ def install() -> None:
     nics.NetworkInterfaceBackend.create_network_interface = _create_interface
     nics.NetworkInterfaceBackend.delete_network_interface = _delete_interface
     SecurityGroupRule.__init__ = _rule_init
+    Route.state = property(_route_state)
     FakeBucket.get_permission = _get_permission
     IdentityCenter.__init__ = _identity_center
     PermissionSet.generate_id = staticmethod(_permission_set_arn)

@@ -481,6 +481,27 @@ def test_terminated_instance_gives_back_its_address(world):
     world.ec2.release_address(**held)
 
 
+def test_routes_to_what_is_no_more_are_blackholes(world):
+    """As the cloud controller manager needs it to take them away."""
+    ec2, instance = world.ec2, world.run()
+    world.front.report(instance, "running")
+    held = {"AllocationId": ec2.allocate_address(Domain="vpc")["AllocationId"]}
+    gateway = ec2.create_nat_gateway(SubnetId=world.make_subnet("10.20.145.0/24", "eu-west-1a"), **held)["NatGateway"]
+    table = ec2.create_route_table(VpcId=world.vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.244.0.0/24", InstanceId=instance)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=gateway["NatGatewayId"])
+
+    def states():
+        (found,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
+        return [route["State"] for route in found["Routes"] if route["Origin"] == "CreateRoute"]
+
+    assert states() == ["active", "active"]
+    ec2.terminate_instances(InstanceIds=[instance])
+    world.front.report(instance, "terminated")
+    ec2.delete_nat_gateway(NatGatewayId=gateway["NatGatewayId"])
+    assert states() == ["blackhole", "blackhole"]
+
+
 def test_metadata_options_are_kept(world):
     modify = world.ec2.modify_instance_metadata_options
     modify(InstanceId=world.instance, HttpTokens="required", HttpPutResponseHopLimit=2)
