@@ -106,15 +106,15 @@ def test_the_workload_answers_through_an_operation(nodes, name):
 
 
 def test_an_argument_that_no_api_server_takes_is_taken_back(nodes):
-    """The first control plane runs as before, the others were not touched, the cluster has its former configuration."""
+    """The first to take it runs as before, the others were not touched, the cluster has its former configuration."""
     before = nodes.processes()
     with faults.under_load(nodes, "an argument that no API server takes") as run:
         shown = playbook_fails("kubernetes", "-e", faults.BAD_FLAG)
     assert "did not become well with what is described, so it runs as before" in shown
     passed(run["outcome"])
-    first, *others = nodes.control_planes
     after = nodes.processes()
-    assert {slot: after[slot] for slot in others} == {slot: before[slot] for slot in others}, f"only {first} may change"
+    (first,) = [slot for slot in nodes.names if after[slot] != before[slot]]
+    assert first in nodes.control_planes
     kept = nodes.any_api().call("GET", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
     assert "no-such-flag" not in json.dumps(kept["data"])
     assert playbook_changes("kubernetes") == 0
