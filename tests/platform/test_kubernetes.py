@@ -117,6 +117,9 @@ def test_an_argument_that_no_api_server_takes_is_taken_back(nodes):
     assert first in nodes.control_planes
     kept = nodes.any_api().call("GET", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config")
     assert "no-such-flag" not in json.dumps(kept["data"])
+    # Each control plane has a copy of what is described, which is written again; nothing starts anew.
+    assert playbook_changes("kubernetes") == len(nodes.control_planes)
+    assert nodes.processes() == after
     assert playbook_changes("kubernetes") == 0
 
 
