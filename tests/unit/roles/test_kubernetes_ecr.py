@@ -38,46 +38,12 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("ecr")
     rules = yaml.safe_load((ROLE / "vars/preflight.yml").read_text())["rules"]
     (rule,) = [rule for rule in rules if "kubernetes_ecr_images" in rule["that"]]
-    said = f"{{% if not ({rule['that']}) %}}{rule['message']}{{% else %}}nothing{{% endif %}}"
-    tasks = [{"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")]
     release = {**files.RELEASE, PROVIDER: OWN["releases"]["1.37"][PROVIDER]}
-    own = {"__kubernetes_release": release, "kubernetes_control_planes": ["{{ inventory_hostname }}"]}
-    tasks.append({"ansible.builtin.set_fact": own})
-    tasks += [
-        {"ansible.builtin.set_fact": sets, "when": f"inventory_hostname == '{host}'"}
-        for host, sets in HOSTS.items()
-        if sets
-    ]
+    facts = {"__kubernetes_release": release, "kubernetes_control_planes": ["{{ inventory_hostname }}"]}
     documents = {name: f"{{{{ {value} }}}}" for name, value in DOCUMENTS.items()}
-    tasks.append(
-        {
-            "ansible.builtin.copy": {
-                "dest": f"{path}/{{{{ inventory_hostname }}}}.yaml",
-                "content": "{{ documents | to_nice_yaml }}",
-            },
-            "vars": {"documents": {**documents, "said": said}},
-        }
-    )
-    tasks.append(
-        {
-            "ansible.builtin.template": {
-                "src": str(ROLE / "templates/kubelet.service.j2"),
-                "dest": f"{path}/{{{{ inventory_hostname }}}}.service",
-            }
-        }
-    )
-    hosts = dict.fromkeys(HOSTS, files.VARIABLES)
-    inventory = {"all": {"hosts": hosts, "children": {"state_running": {"hosts": dict.fromkeys(hosts, {})}}}}
-    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": tasks}
-    code, text = playing.run(path, [play], inventory)
-    assert code == 0, text
-    return {
-        name: {
-            **yaml.safe_load((path / f"{name}.yaml").read_text()),
-            "unit": (path / f"{name}.service").read_text().splitlines(),
-        }
-        for name in HOSTS
-    }
+    documents["said"] = playing.judged([rule])[0]
+    tasks = [{"ansible.builtin.set_fact": facts}]
+    return playing.write(path, ROLE, "kubelet.service.j2", documents, HOSTS, files.VARIABLES, tasks)
 
 
 def test_a_cluster_that_does_not_use_it_sees_no_change(written):

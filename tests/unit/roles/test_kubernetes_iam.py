@@ -55,45 +55,16 @@ def written(tmp_path_factory):
         if "kubernetes_iam" in rule["that"]
     ]
     assert len(rules) == 3
-    said = [f"{{% if not ({rule['that']}) %}}{rule['message']}{{% else %}}nothing{{% endif %}}" for rule in rules]
     planes = "{{ ['on'] if inventory_hostname == 'worker' else [inventory_hostname] }}"
     (path / "session.yml").write_text(SESSION)
     release = {**files.RELEASE, AUTHENTICATOR: OWN["releases"]["1.37"][AUTHENTICATOR]}
+    documents = {name: f"{{{{ {value} }}}}" for name, value in DOCUMENTS.items()}
+    documents["said"] = playing.judged(rules)
     tasks = [
-        *({"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")),
         {"ansible.builtin.set_fact": {"__kubernetes_release": release, "kubernetes_control_planes": planes}},
-        *(
-            {"ansible.builtin.set_fact": sets, "when": f"inventory_hostname == '{host}'"}
-            for host, sets in HOSTS.items()
-            if sets
-        ),
         {"ansible.builtin.include_vars": {"file": "session.yml"}, "when": "inventory_hostname == 'session'"},
-        {
-            "ansible.builtin.copy": {
-                "dest": f"{path}/{{{{ inventory_hostname }}}}.yaml",
-                "content": "{{ documents | to_nice_yaml }}",
-            },
-            "vars": {"documents": {**{name: f"{{{{ {value} }}}}" for name, value in DOCUMENTS.items()}, "said": said}},
-        },
-        {
-            "ansible.builtin.template": {
-                "src": str(ROLE / "templates/iam.service.j2"),
-                "dest": f"{path}/{{{{ inventory_hostname }}}}.service",
-            }
-        },
     ]
-    hosts = dict.fromkeys(HOSTS, files.VARIABLES)
-    inventory = {"all": {"hosts": hosts, "children": {"state_running": {"hosts": dict.fromkeys(hosts, {})}}}}
-    play = {"name": "Write", "hosts": "all", "gather_facts": False, "tasks": tasks}
-    code, text = playing.run(path, [play], inventory)
-    assert code == 0, text
-    return {
-        name: {
-            **yaml.safe_load((path / f"{name}.yaml").read_text()),
-            "unit": (path / f"{name}.service").read_text().splitlines(),
-        }
-        for name in HOSTS
-    }
+    return playing.write(path, ROLE, "iam.service.j2", documents, HOSTS, files.VARIABLES, tasks)
 
 
 def arguments(host):
