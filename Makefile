@@ -19,6 +19,7 @@ setup-lab:
 
 .PHONY: lab
 lab: setup-lab ## Build the small platform on EC2 on one machine, write and read through it
+	@$(if $(findstring control,$(TIERS)),.config/setup --builds && python -m lab.builds kubernetes-1.37)
 	@lab up
 	@eval "$$(lab env)" && ansible-playbook playbooks/provision.yml && ansible-playbook playbooks/site.yml && python -m lab.endpoints
 
