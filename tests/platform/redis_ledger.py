@@ -64,8 +64,8 @@ class Redis:
         hosts = [(f"{slot}.{self.domain}", SENTINEL_PORT) for slot in self.members]
         return Sentinel(hosts, sentinel_kwargs=self.options(), **self.options()).master_for(SERVICE)
 
-    def member(self, slot: str) -> redis.Redis:
-        return redis.Redis(host=f"{slot}.{self.domain}", port=PORT, **self.options())
+    def member(self, slot: str, **more: object) -> redis.Redis:
+        return redis.Redis(host=f"{slot}.{self.domain}", port=PORT, **self.options(**more))
 
     def sentinel(self, slot: str) -> redis.Redis:
         return redis.Redis(host=f"{slot}.{self.domain}", port=SENTINEL_PORT, **self.options())

@@ -14,7 +14,7 @@ import redis_faults as faults
 import redis_ledger as ledger
 from operations import cut_off, offer_newer
 from results import record
-from running import playbook_changes, tiers
+from running import playbook_changes, tiers, wait_for
 
 from lab import endpoints
 
@@ -174,7 +174,7 @@ def test_five_members_and_three_again(cache, platform):
     )
     assert list(cache.members) == [*three, *more]
     assert others_known(cache) == {(4, 4)}
-    let_lead(cache, more, arguments)
+    let_lead(cache, platform, more[0], arguments)
     leave = ["-e", json.dumps({"platform_remove": more, "platform_confirm": more})]
     operate(
         cache,
@@ -204,14 +204,35 @@ def others_known(cache):
     return found
 
 
-def let_lead(cache, wanted, arguments):
-    """Move the primary until one of some members is it."""
-    for _try in range(12):
-        if cache.primary() in wanted:
-            return
+def let_lead(cache, platform, wanted, arguments):
+    """Make one member the primary. A Sentinel takes the replica with the smallest id of those that may be one."""
+    may_be = {slot: 100 if slot == wanted else 0 for slot in cache.members}
+    give_priorities(cache, platform, may_be)
+    if cache.primary() != wanted:
         playbook_changes("switchover_redis", *arguments)
-        cache.wait_until_well()
-    raise AssertionError(f"none of {wanted} became the primary")
+    give_priorities(cache, platform, dict.fromkeys(cache.members, 100))
+    cache.wait_until_well()
+    assert cache.primary() == wanted
+
+
+def give_priorities(cache, platform, priorities):
+    """Set how soon each server becomes the primary, 0 for never, and wait until the Sentinels have seen it."""
+    password = endpoints.secret(platform.name, "redis/admin_password")
+    for slot, priority in priorities.items():
+        with cache.member(slot, username="admin", password=password) as client:
+            client.config_set("replica-priority", priority)
+
+    def seen():
+        primary = cache.primary()
+        for slot in cache.members:
+            with cache.sentinel(slot) as client:
+                replicas = client.sentinel_slaves(ledger.SERVICE)
+            found = {one["ip"].split(".")[0]: int(one["slave-priority"]) for one in replicas}
+            if found != {name: value for name, value in priorities.items() if name != primary}:
+                return False
+        return True
+
+    wait_for(seen, 60, f"all Sentinels know the priorities {priorities}")
 
 
 @pytest.mark.long
