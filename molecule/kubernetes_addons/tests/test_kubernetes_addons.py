@@ -39,7 +39,9 @@ def unready(host):
     return [
         f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         for pod in items(host, "pods --all-namespaces")
-        if not any(state["type"] == "Ready" and state["status"] == "True" for state in pod["status"]["conditions"])
+        if not any(
+            state["type"] == "Ready" and state["status"] == "True" for state in pod["status"].get("conditions", [])
+        )
     ]
 
 
