@@ -41,6 +41,7 @@ test-aws: setup-lab ## Modules and lab against the lab's AWS
 
 .PHONY: test-role
 test-role: setup-lab ## One role on lab hosts: make test-role ROLE=etcd
+	@$(if $(filter containerd kubernetes%,$(ROLE)),.config/setup --builds)
 	@python tests/run.py $(if $(ROLE),role:$(ROLE),roles)
 
 .PHONY: test-platform

@@ -37,8 +37,10 @@ KUBERNETES_TIERS = "control,workers,edge"
 ALONE = ("faults", "faults-kubernetes", "faults-upgrade", "faults-aws")
 # The longest begin first, so that the lanes end together.
 LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
-# Their products are built for twenty minutes where no mirror has them, which CI has not; they run by name alone.
-BY_NAME = ("containerd", "kubernetes")
+# Their products are built for twenty minutes where no mirror has them, which CI has not; they run by name, those of
+# Kubernetes with the faults, too.
+BY_NAME = ("containerd", "kubernetes", "kubernetes_addons")
+BUILDS = "kubernetes-1.37"
 # A suite's lab is new and goes when it ends, so only one scenario has to show that its hosts can be torn down.
 TORN_DOWN = ("host_baseline",)
 HEARTBEAT_SECONDS = 60
@@ -101,10 +103,12 @@ def suite(name: str) -> list[Suite]:
         other = "--ignore-glob=tests/platform/test_kubernetes*.py"
         return [
             Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
-            kubernetes_suite("faults-kubernetes", "test_kubernetes", page, ["kubernetes-1.37"]),
-            kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", "kubernetes-1.37"]),
+            kubernetes_suite("faults-kubernetes", "test_kubernetes", page, [BUILDS]),
+            kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", BUILDS]),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
+            # The second goes on with the hosts of the first.
+            replace(role_suite("kubernetes", "kubernetes_addons"), name="role:kubernetes"),
         ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
@@ -112,21 +116,26 @@ def suite(name: str) -> list[Suite]:
 
 def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str]) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
-    build = [sys.executable, "-m", "lab.builds", *versions]
-    commands = [build, pytest_command(name, f"tests/platform/{tests}.py"), page]
+    commands = [build_command(*versions), pytest_command(name, f"tests/platform/{tests}.py"), page]
     return Suite(name, commands, 120, {"TIERS": KUBERNETES_TIERS})
+
+
+def build_command(*names: str) -> list[str]:
+    """Builds what the mirror lacks of these sets, and says in one sentence what it cannot build and why."""
+    return [sys.executable, "-m", "lab.builds", *names]
 
 
 def role_suite(*roles: str) -> Suite:
     """The scenarios of some roles in one lab: those of AWS services have no hosts, and share an account as in life."""
     name = roles[0] if len(roles) == 1 else "aws_*"
-    commands = []
+    built = bool(set(roles) & set(BY_NAME))
+    commands = [build_command(BUILDS)] if built else []
     for role in roles:
         # Molecule remembers hosts by the checkout's path, and these went with the lab of an earlier run.
         commands.append(["molecule", "reset", "-s", role])
         destroy = "always" if role in TORN_DOWN else "never"
         commands.append(["molecule", "test", "--destroy", destroy, "-s", role])
-    return Suite(f"role:{name}", commands, reports=[f"verify-{role}" for role in roles])
+    return Suite(f"role:{name}", commands, 90 if built else 25, reports=[f"verify-{role}" for role in roles])
 
 
 def lint_commands() -> list[list[str]]:

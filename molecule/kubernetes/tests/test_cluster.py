@@ -1,0 +1,173 @@
+"""The cluster as its administrator finds it, asked on the control plane."""
+
+import base64
+import json
+import time
+
+import pytest
+
+testinfra_hosts = ["ansible://control-1"]
+VERSION = "1.37.2"
+BASE = "/etc/kubernetes/platform"
+AUDIT = "/var/log/kubernetes/audit"
+WORD = "planted-by-the-scenario"
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "planted", "namespace": "default"},
+    "stringData": {"word": WORD},
+}
+PRIVILEGED = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "privileged", "namespace": "default"},
+    "spec": {
+        "hostNetwork": True,
+        "containers": [
+            {"name": "echo", "image": "workload.internal/echo:1", "securityContext": {"privileged": True}},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def root(host):
+    with host.sudo():
+        yield host
+
+
+@pytest.fixture(scope="module")
+def planted(cluster):
+    """A Secret, until the tests of this file have ended."""
+    cluster.run("delete secret planted --ignore-not-found")
+    cluster.do("create", SECRET)
+    yield SECRET["metadata"]["name"]
+    cluster.run("delete secret planted")
+
+
+def etcdctl(host, words):
+    """Output of etcdctl in etcd's own container."""
+    pki = "/etc/kubernetes/pki/etcd"
+    login = f"--cacert={pki}/ca.crt --cert={pki}/server.crt --key={pki}/server.key"
+    return host.check_output(
+        f"nsenter -t $(pidof -s etcd) -m etcdctl --endpoints=https://127.0.0.1:2379 {login} {words}"
+    )
+
+
+def test_there_are_the_two_nodes_and_no_other(cluster):
+    slots = [item["metadata"]["labels"]["selfhosted.ec2/slot"] for item in cluster.items("nodes")]
+    assert sorted(slots) == ["control-1", "workers-1"]
+
+
+def test_the_parts_run_with_the_described_version(cluster):
+    found = {}
+    for item in cluster.items("pods -n kube-system -l tier=control-plane"):
+        part, (state,) = item["metadata"]["labels"]["component"], item["status"]["containerStatuses"]
+        assert state["ready"], part
+        found[part] = item["spec"]["containers"][0]["image"]
+    assert found.pop("etcd").startswith("registry.k8s.io/etcd:3.")
+    parts = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    assert found == {part: f"registry.k8s.io/{part}:v{VERSION}" for part in parts}
+    cluster.do("rollout status daemonset/kube-proxy -n kube-system --timeout=60s")
+
+
+def test_the_api_server_verifies_kubelets_and_they_run_with_what_is_described(cluster):
+    """Asked through the API server, which trusts the platform's CA alone."""
+    for item in cluster.items("nodes"):
+        shown = cluster.do(f"get --raw /api/v1/nodes/{item['metadata']['name']}/proxy/configz")
+        config = json.loads(shown)["kubeletconfig"]
+        assert config["tlsCertFile"] == f"{BASE}/tls/kubelet.crt"
+        assert config["authentication"]["anonymous"]["enabled"] is False
+        assert config["providerID"] == item["spec"]["providerID"]
+        assert (config["seccompDefault"], config["podPidsLimit"]) == (True, 4096)
+    (server,) = cluster.items("pods -n kube-system -l component=kube-apiserver")
+    assert f"--kubelet-certificate-authority={BASE}/tls/ca.crt" in server["spec"]["containers"][0]["command"]
+
+
+def test_logs_of_pods_on_both_nodes_can_be_read(cluster, pods):
+    assert len(pods) == 2
+    for item in cluster.items("pods -l app=echo"):
+        cluster.do(f"logs {item['metadata']['name']}")
+
+
+def test_a_stranger_may_read_no_nodes(root):
+    line = "curl -sS -m 10 -o /dev/null -w '%{http_code}' --cacert /etc/kubernetes/pki/ca.crt"
+    assert root.check_output(f"{line} https://kubernetes.molecule.internal:6443/api/v1/nodes") == "403"
+
+
+def test_a_pod_with_the_hosts_rights_is_refused(cluster):
+    refused = cluster.run("create", PRIVILEGED)
+    assert refused.rc != 0
+    assert 'violates PodSecurity "baseline:latest"' in refused.stderr
+
+
+def test_a_secret_is_encrypted_in_etcd(root, planted):
+    stored = etcdctl(root, f"get /registry/secrets/default/{planted} --print-value-only | tr -cd '[:print:]'")
+    assert stored.startswith("k8s:enc:secretbox:v1:")
+    assert WORD not in stored
+
+
+def test_the_key_of_encryption_is_in_one_file_and_on_no_command_line(root):
+    file = root.file(f"{BASE}/encryption.yaml")
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+    # By standard input: what is looked for is on no command line either.
+    key = f"sed -n 's/.*secret: //p' {BASE}/encryption.yaml"
+    holders = root.check_output(f"{key} | grep -rlF -f - /etc/kubernetes /etc/systemd /var/lib/kubelet/config.yaml")
+    assert holders.split() == [file.path]
+    (secret,) = root.check_output(key).split()
+    shown = root.check_output("ps -eo args") + root.check_output("journalctl --boot --no-pager")
+    for form in (secret, base64.b64decode(secret).decode()):
+        assert len(form) >= 32
+        assert form not in shown
+
+
+def test_the_audit_log_tells_who_made_the_secret_and_not_what_is_in_it(root, planted):
+    directory = root.file(AUDIT)
+    assert (directory.user, directory.mode) == ("root", 0o700)
+    assert root.file(f"{AUDIT}/audit.log").mode == 0o600
+    lines = root.check_output(f"grep -hF '\"{planted}\"' {AUDIT}/audit.log").splitlines()
+    made = [entry for entry in map(json.loads, lines) if entry["verb"] == "create"][-1]
+    assert made["user"]["username"] == "kubernetes-admin"
+    assert (made["objectRef"]["resource"], made["objectRef"]["name"]) == ("secrets", planted)
+    assert made["level"] == "Metadata"
+    assert root.run(f"grep -rqF {WORD} {AUDIT}").rc == 1
+
+
+def test_no_token_to_join_is_left(cluster):
+    """kubeadm makes one for a minute, with which nobody joins; the role's own are deleted at once."""
+    tokens = "secrets -n kube-system --field-selector type=bootstrap.kubernetes.io/token"
+    deadline = time.monotonic() + 90
+    while (left := cluster.items(tokens)) and time.monotonic() < deadline:
+        time.sleep(3)
+    assert not left
+
+
+def test_etcd_answers_nobody_without_a_certificate(root):
+    for name in ("127.0.0.1", "control-1.molecule.internal"):
+        assert root.run(f"curl -sfk -m 5 https://{name}:2379/version").rc != 0
+        assert root.run(f"curl -sf -m 5 http://{name}:2379/version").rc != 0
+
+
+def test_etcd_is_on_its_volume_which_is_tied_to_this_node(root):
+    assert root.mount_point("/var/lib/etcd").exists
+    assert root.file("/var/lib/etcd").mode == 0o700
+    identity = json.loads(root.file("/var/lib/etcd/identity.json").content_string)
+    assert (identity["member"], identity["domain"]) == ("control-1", "molecule.internal")
+    members = json.loads(etcdctl(root, "member list -w json"))["members"]
+    assert [member["name"] for member in members] == [identity["node"]]
+    shown = root.check_output("systemctl show kubelet --property=RequiresMountsFor,Asserts")
+    assert "/var/lib/etcd" in shown
+
+
+def test_the_timer_of_the_snapshots_runs_and_one_is_whole_on_the_volume_and_in_s3(root, planted):
+    timer = root.service("kubernetes-backup.timer")
+    assert timer.is_running and timer.is_enabled
+    root.check_output("systemctl start kubernetes-backup.service")
+    newest = root.check_output("ls -t /var/lib/etcd/snapshots/*.db").splitlines()[0]
+    assert root.file("/var/lib/etcd/snapshots").mode == 0o700
+    found = json.loads(root.check_output(f"kubernetes-backup check {newest}"))
+    assert found["keys"] > 100
+    assert root.check_output("kubernetes-backup list").split()[-1].rpartition("/")[2] == newest.rpartition("/")[2]
+    # What a backup holds of the Secret is encrypted, too.
+    assert root.run(f"grep -qaF {planted} {newest}").rc == 0
+    assert root.run(f"grep -qaF {WORD} {newest}").rc == 1
