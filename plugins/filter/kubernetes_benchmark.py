@@ -90,7 +90,7 @@ def _findings(places, result):
     found = {}
     for name, place in places.items():
         for item in place["controls"]:
-            if item["result"] == result and (item["found"] or result == kubernetes_benchmark.FAIL):
+            if item["result"] == result:
                 key = (item["number"], item["title"], item["found"], item["right"], item["reason"])
                 found.setdefault(key, []).append(name)
     order = {control.number: place for place, control in enumerate(kubernetes_benchmark.CONTROLS)}

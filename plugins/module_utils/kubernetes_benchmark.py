@@ -70,10 +70,8 @@ def _files(number, role, name, mode, owner="root:root", automated=True):
     group, _dot, last = number.rpartition(".")
     right = f"mode {mode:o} or less"
     return (
-        _control(number, role, f"Mode of the {name}", right, "mode", name, mode, automated=automated),
-        _control(
-            f"{group}.{int(last) + 1}", role, f"Owner of the {name}", owner, "owner", name, owner, automated=automated
-        ),
+        _control(number, role, f"{name}: mode", right, "mode", name, mode, automated=automated),
+        _control(f"{group}.{int(last) + 1}", role, f"{name}: owner", owner, "owner", name, owner, automated=automated),
     )
 
 
@@ -107,10 +105,10 @@ CONTROLS = (
     *_files("1.1.13", CONTROL_PLANE, "administrators' kubeconfig", 0o600),
     *_files("1.1.15", CONTROL_PLANE, "scheduler's kubeconfig", 0o600),
     *_files("1.1.17", CONTROL_PLANE, "controller manager's kubeconfig", 0o600),
-    _control("1.1.19", CONTROL_PLANE, "Owner of the PKI", "root:root", "owner", "PKI", "root:root"),
-    _control("1.1.20", CONTROL_PLANE, "Mode of the PKI's certificates", "mode 644 or less",
+    _control("1.1.19", CONTROL_PLANE, "PKI: owner", "root:root", "owner", "PKI", "root:root"),
+    _control("1.1.20", CONTROL_PLANE, "PKI's certificates: mode", "mode 644 or less",
              "mode", "PKI's certificates", 0o644, automated=False),
-    _control("1.1.21", CONTROL_PLANE, "Mode of the PKI's keys", "mode 600 or less",
+    _control("1.1.21", CONTROL_PLANE, "PKI's keys: mode", "mode 600 or less",
              "mode", "PKI's keys", 0o600, automated=False),
     _control("1.2.1", CONTROL_PLANE, "Nobody asks the API without saying who he is", "401", "anonymous",
              automated=False),
@@ -329,6 +327,11 @@ def judge(facts, roles, exceptions=None):
             kind, *words = control.check
             found.append(_result(control, *_JUDGES[kind](facts, *words), reasons))
     return found
+
+
+def strangers(numbers):
+    """Return those numbers that no control has, as a text."""
+    return _names(set(numbers) - {control.number for control in CONTROLS})
 
 
 def score(results):

@@ -119,6 +119,12 @@ def main():
         },
         supports_check_mode=True,
     )
+    strangers = kubernetes_benchmark.strangers(module.params["exceptions"])
+    if strangers:
+        module.fail_json(
+            msg=f"exceptions names {strangers}, which CIS Kubernetes Benchmark {kubernetes_benchmark.VERSION} does not"
+            " have; give numbers of its controls in quotes."
+        )
     judge = judge_cluster if module.params["scope"] == "cluster" else judge_host
     try:
         controls, kubelets = judge(module.params)

@@ -404,6 +404,11 @@ def test_the_score_counts_what_was_judged_and_reasons_change_nothing():
     assert benchmark.score([])["percent"] is None
 
 
+def test_a_reason_for_a_control_that_does_not_exist_is_named():
+    assert benchmark.strangers({"1.1.12": "Ours.", "9.9": "x", "5.1": "y"}) == "5.1, 9.9"
+    assert benchmark.strangers(benchmark.EXCEPTIONS) == ""
+
+
 def places():
     bad = changed(HOST, *BAD_HOST["1.1.12"])
     bad["arguments"]["kube-apiserver"]["profiling"] = "<b>"
@@ -414,7 +419,7 @@ def places():
 def test_the_lines_say_what_failed_and_why():
     lines = filters.kubernetes_benchmark_report(places())
     assert lines[0].startswith("control-1: 9") and "2 failed (1 with a reason)" in lines[0]
-    assert lines[1].startswith("  1.1.12 Owner of the etcd's data: /etcd's data root:root; right: etcd:etcd (kubeadm")
+    assert lines[1].startswith("  1.1.12 etcd's data: owner: /etcd's data root:root; right: etcd:etcd (kubeadm")
     assert lines[-1].startswith("all: ")
 
 
