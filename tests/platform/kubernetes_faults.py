@@ -357,6 +357,8 @@ FURTHER = {
     "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",
+    "the profile cis turned on": "one control plane after the other, then the workers' kubelets; cut off and repeated",
+    "the profile cis turned off": "likewise, in one run",
 }
 
 

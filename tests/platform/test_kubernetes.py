@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 
 import kubernetes_faults as faults
@@ -121,6 +122,42 @@ def test_an_argument_that_no_api_server_takes_is_taken_back(nodes):
     assert playbook_changes("kubernetes") == len(nodes.control_planes)
     assert nodes.processes() == after
     assert playbook_changes("kubernetes") == 0
+
+
+def failed(page):
+    """The automated controls that failed without a reason, by their numbers, and how many there are."""
+    rows = re.findall(r"<tr><td>([\d.]+)</td>(.*?)</tr>", page.rpartition("<h2>All controls</h2>")[2])
+    automated = [(number, row) for number, row in rows if "<td>automated</td>" in row]
+    return [number for number, row in automated if 'class="fail"' in row], len(automated)
+
+
+def test_the_profile_cis_is_turned_on_and_off(nodes, tmp_path):
+    """Under load, one host after the other; what runs then passes each automated control, or the page says why not."""
+    cis = ["-e", json.dumps({"kubernetes_profile": "cis"})]
+    with faults.under_load(nodes, "the profile cis turned on") as run:
+        cut_off("kubernetes", cis, "roll | Start the kubelet with its", 2)
+        assert playbook_changes("kubernetes", *cis)
+    passed(run["outcome"])
+    before = nodes.processes()
+    assert playbook_changes("kubernetes", *cis) == 0
+    path = tmp_path / "benchmark.html"
+    # The page, and nothing else.
+    assert playbook_changes("verify_kubernetes", *cis, "-e", f"kubernetes_benchmark_page={path}") == 1
+    assert playbook_changes("verify_kubernetes", *cis, "-e", f"kubernetes_benchmark_page={path}") == 0
+    assert nodes.processes() == before
+    assert failed(path.read_text()) == ([], 64)
+    # Who joins has no login yet.
+    slot = nodes.control_planes[-1]
+    playbook_changes("reset_kubernetes", *cis, "-e", f"node={slot}", "-e", f"reset_confirm={slot}")
+    playbook_changes("kubernetes", *cis)
+    playbook_changes("verify_kubernetes", *cis, "-e", f"kubernetes_benchmark_page={path}")
+    assert failed(path.read_text()) == ([], 64)
+    with faults.under_load(nodes, "the profile cis turned off") as run:
+        assert playbook_changes("kubernetes")
+    passed(run["outcome"])
+    before = nodes.processes()
+    assert playbook_changes("kubernetes") == 0
+    assert nodes.processes() == before
 
 
 def test_all_data_of_etcd_is_wiped_and_restored(nodes):

@@ -111,6 +111,7 @@ BAD = {
         {"kubernetes_addons_ebs_csi_args": {"endpoint": "x"}},
         "kubernetes_addons_ebs_csi_args sets endpoint",
     ),
+    "profile": ({"kubernetes_profile": "strict"}, "kubernetes_profile is 'strict', it must be one of default, cis"),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 
