@@ -301,7 +301,8 @@ def lists_part(suite: Suite) -> str:
         f"Of the cases called `{MARK}`, those for parallel and those for serial runs alike:\n\n{table(taken)}"
         f"\n## What is skipped\n\nSingle cases of these parts:\n\n{table(skipped)}"
         f"\nOther parts of the suite:\n\n{table(left)}"
-        f"\n## Images\n\nNone of them comes from a registry; all nodes hold them (`kubernetes_images`).\n\n{table(images)}"
+        "\n## Images\n\nNone of them comes from a registry; all nodes hold them (`kubernetes_images`).\n\n"
+        f"{table(images)}"
     )
 
 
