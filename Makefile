@@ -49,7 +49,7 @@ test-platform: setup-lab ## The whole small platform with faults
 	@python tests/run.py platform
 
 .PHONY: test-faults
-test-faults: ## The long fault matrix; results go to docs/faults.md
+test-faults: ## The long fault matrix and the conformance suite; results go to docs/
 	@.config/setup --builds && python tests/run.py faults
 
 .PHONY: lint

@@ -33,8 +33,8 @@ NEEDS_LAB = ("aws", "role", "platform", "faults")
 # inventory/lab takes some of its tiers when nothing is said; the long matrices are on all.
 ALL_TIERS = "database,cache,queue,events,files,edge"
 KUBERNETES_TIERS = "control,workers,edge"
-# Their figures go to docs/faults.md, so nothing else runs beside them.
-ALONE = ("faults", "faults-kubernetes", "faults-upgrade", "faults-aws")
+# Their figures go to docs/, so nothing else runs beside them.
+ALONE = ("faults", "faults-kubernetes", "faults-conformance", "faults-upgrade", "faults-aws")
 # The longest begin first, so that the lanes end together.
 LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
 # Their products are built for twenty minutes where no mirror has them, which CI has not; they run by name, those of
@@ -104,6 +104,9 @@ def suite(name: str) -> list[Suite]:
         return [
             Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
             kubernetes_suite("faults-kubernetes", "test_kubernetes", page, [BUILDS]),
+            kubernetes_suite(
+                "faults-conformance", "test_kubernetes_conformance", page, [BUILDS, "conformance-1.37"], 360
+            ),
             kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", BUILDS]),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
@@ -114,10 +117,10 @@ def suite(name: str) -> list[Suite]:
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
 
 
-def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str]) -> Suite:
+def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str], minutes: int = 120) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     commands = [build_command(*versions), pytest_command(name, f"tests/platform/{tests}.py"), page]
-    return Suite(name, commands, 120, {"TIERS": KUBERNETES_TIERS})
+    return Suite(name, commands, minutes, {"TIERS": KUBERNETES_TIERS})
 
 
 def build_command(*names: str) -> list[str]:

@@ -21,7 +21,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.builds import images, maven
 
@@ -61,19 +61,33 @@ def toolchain(directory: Path) -> str:
     return found[1]
 
 
+def go() -> str:
+    """Where Go is; empty when it is not installed."""
+    return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin") or ""
+
+
+def go_environment(directory: Path, c: bool = False) -> dict[str, str]:
+    """The environment of each of Go's commands. Raises BuildError."""
+    environment = {**os.environ, "CGO_ENABLED": "1" if c else "0", "GOFLAGS": "", "GOAMD64": "v1"}
+    return {**environment, "GOTOOLCHAIN": toolchain(directory)}
+
+
 def go_command(directory: Path, package: str, flags: str, target: Path, tags: str = "") -> None:
-    """Build one Go command at low priority; `tags` are those of one that needs C. Raises BuildError."""
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
-    if not go:
+    """Build one Go command, or the tests of a package that ends in .test, at low priority. Raises BuildError.
+
+    :param tags: those of a command that needs C.
+    """
+    if not go():
         raise BuildError(f"Go is not installed, and {package} is built by it; install Go 1.26 or later.")
     if tags:
         check_c(package)
+    tested = package.removesuffix(".test")
     line = [
         "nice",
         "-n",
         "10",
-        go,
-        "build",
+        go(),
+        *(["build"] if tested == package else ["test", "-c"]),
         "-mod=readonly",
         "-trimpath",
         "-ldflags",
@@ -81,13 +95,29 @@ def go_command(directory: Path, package: str, flags: str, target: Path, tags: st
         *(["-tags", tags] if tags else []),
         "-o",
         str(target),
-        package,
+        tested,
     ]
-    environment = {**os.environ, "CGO_ENABLED": "1" if tags else "0", "GOFLAGS": "", "GOAMD64": "v1"}
-    environment["GOTOOLCHAIN"] = toolchain(directory)
+    environment = go_environment(directory, bool(tags))
     done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(f"{package} could not be built:\n{done.stderr[-2000:]}")
+
+
+def go_files(directory: Path, files: dict[str, str]) -> dict[str, bytes]:
+    """Files that lie beside the sources of Go packages: absolute path in an image, and back path to content.
+
+    Raises BuildError.
+    """
+    made = {}
+    for path, name in files.items():
+        package, _slash, file = name.rpartition("/")
+        line = [go(), "list", "-mod=readonly", "-f", "{{.Dir}}", package]
+        environment = go_environment(directory)
+        done = subprocess.run(line, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"The sources of {package} could not be had:\n{done.stderr[-2000:]}")
+        made[path] = (Path(done.stdout.strip()) / file).read_bytes()
+    return made
 
 
 def check_c(package: str, which=shutil.which, run=subprocess.run) -> None:
@@ -128,15 +158,50 @@ def image_artifact(build: dict[str, Any], scratch: Path) -> bytes:
     """A container image of Go commands. Raises BuildError.
 
     :param build: `reference`, `entries` (absolute path to package), `packages` of Debian below them, if any; the first
-        entry is what the image runs.
+        entry is what the image runs, unless `runs` has a `command` and, or, an `entrypoint`. Besides: `files` (absolute
+        path to a file beside the sources of a Go package), `links`, `directories`, the `mode` of the commands, and
+        `multicall`, the file of a Debian package that is all the commands it lists.
     """
-    layers = [images.layer(go_commands(build, build["entries"], scratch))]
+    layers, links = [], dict(build.get("links", {}))
     try:
         if build.get("packages"):
-            layers.insert(0, images.debian_layer(build["packages"], scratch))
+            layers.append(images.debian_layer(build["packages"], scratch))
+        files = go_commands(build, build.get("entries", {}), scratch)
+        if "multicall" in build:
+            multicall = multicall_commands(build["multicall"], scratch)
+            files |= multicall.files
+            links |= multicall.links
     except images.ImageBuildError as error:
         raise BuildError(str(error)) from None
-    return images.archive(build["reference"], layers, [next(iter(build["entries"]))])
+    if files or links:
+        mode = int(build.get("mode", "755"), 8)
+        layers.append(images.layer(files, links, build.get("directories", []), mode))
+    if build.get("files"):
+        layers.append(images.layer(go_files(HERE / build["directory"], build["files"]), mode=0o644))
+    runs = build.get("runs", {"entrypoint": [next(iter(files), "")]})
+    return images.archive(build["reference"], layers, images.Runs(runs.get("entrypoint", []), runs.get("command", [])))
+
+
+class Multicall(NamedTuple):
+    """A command under all its names."""
+
+    files: dict[str, bytes]
+    links: dict[str, str]
+
+
+def multicall_commands(described: dict[str, str], scratch: Path) -> Multicall:
+    """A command of Debian that is many: itself in /bin, and a link to it for each name that it lists.
+
+    :param described: `package` and `file` of Debian.
+    """
+    content = images.debian_file(described["package"], described["file"], scratch)
+    name = Path(described["file"]).name
+    command = scratch / name
+    command.write_bytes(content)
+    command.chmod(0o755)
+    listed = subprocess.run([str(command), "--list"], capture_output=True, text=True, check=True).stdout.split()
+    command.unlink()
+    return Multicall({f"/bin/{name}": content}, {f"/bin/{applet}": name for applet in listed if applet != name})
 
 
 def made(make: Callable[[dict[str, Any], Path], bytes]) -> Callable[[dict[str, Any], Path], None]:

@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +33,57 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def layer(files: dict[str, bytes]) -> bytes:
-    """A layer of executable files by their absolute path, with the directories above them and /tmp."""
-    inner = io.BytesIO()
-    parents = {str(parent).strip("/") for name in files for parent in Path(name).parents} - {"", "."}
+@dataclass(frozen=True)
+class Runs:
+    """What an image runs: arguments are added to the entry point, and take the command's place."""
+
+    entrypoint: list[str]
+    command: list[str] = field(default_factory=list)
+
+
+def layer(
+    files: dict[str, bytes],
+    links: dict[str, str] | None = None,
+    directories: Iterable[str] = (),
+    mode: int = 0o755,
+) -> bytes:
+    """A layer of executable files by their absolute path, with the directories above them and /tmp.
+
+    :param links: absolute path to what the symbolic link there says.
+    :param directories: further ones, by their absolute path.
+    """
+    inner, links = io.BytesIO(), links or {}
+    below = [*files, *links, *(f"{directory}/." for directory in directories)]
+    parents = {str(parent).strip("/") for name in below for parent in Path(name).parents}
+    parents |= {directory.strip("/") for directory in directories}
     with tarfile.open(fileobj=inner, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted({*parents, "tmp"}):
+        for name in sorted({*parents, "tmp"} - {"", "."}):
             member = tarfile.TarInfo(name)
             member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
             tar.addfile(member)
         for name, content in sorted(files.items()):
             member = tarfile.TarInfo(name.strip("/"))
-            member.size, member.mode = len(content), 0o755
+            member.size, member.mode = len(content), mode
             tar.addfile(member, io.BytesIO(content))
+        for name, target in sorted(links.items()):
+            member = tarfile.TarInfo(name.strip("/"))
+            member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
+            tar.addfile(member)
     return inner.getvalue()
 
 
-def archive(reference: str, layers: list[bytes], entrypoint: list[str], architecture: str = "amd64") -> bytes:
+def archive(reference: str, layers: list[bytes], runs: Runs, architecture: str = "amd64") -> bytes:
     """An OCI archive with one image, named by its reference."""
+    what = {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+    if runs.entrypoint:
+        what["Entrypoint"] = runs.entrypoint
+    if runs.command:
+        # Two images of the same content have a digest each, as their names do elsewhere.
+        what |= {"Cmd": runs.command, "WorkingDir": "/", "Labels": {"org.opencontainers.image.ref.name": reference}}
     config = {
         "architecture": architecture,
         "os": "linux",
-        "config": {
-            "Entrypoint": entrypoint,
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-        },
+        "config": what,
         "rootfs": {"type": "layers", "diff_ids": [_digest(content) for content in layers]},
     }
     blobs = [_json(config), *layers]
@@ -95,11 +123,24 @@ def digest(file: Path) -> str:
 
 def debian_layer(packages: list[str], scratch: Path) -> bytes:
     """A layer with a small Debian root that has these packages. Raises ImageBuildError."""
+    return _debian("essential", packages, scratch)
+
+
+def debian_file(package: str, path: str, scratch: Path) -> bytes:
+    """One file of a package of Debian. Raises ImageBuildError."""
+    with tarfile.open(fileobj=io.BytesIO(_debian("extract", [package], scratch))) as tar:
+        try:
+            return tar.extractfile(f"./{path}").read()
+        except (KeyError, AttributeError):
+            raise ImageBuildError(f"The package {package} of Debian {image.SUITE} has no file /{path}.") from None
+
+
+def _debian(variant: str, packages: list[str], scratch: Path) -> bytes:
     archives = image.machine_archives()
     signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     target = scratch / "root.tar"
     command = [
-        "mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(packages)}",
+        "mmdebstrap", "--mode=root", f"--variant={variant}", f"--include={','.join(packages)}",
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io",
         image.SUITE, str(target), f"deb {signed} {archives['debian']} {image.SUITE} main",

@@ -1,4 +1,4 @@
-"""Write docs/faults.md from the newest result of each fault and operation (bench/results/).
+"""Write docs/faults.md from the newest result of each fault and operation (bench/results/), and docs/conformance.md.
 
 A row without a result on this machine stays as the page has it.
 
@@ -18,6 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT), str(ROOT / ".ca
 
 import files_ledger as files  # noqa: E402
 import kafka_faults as kafka  # noqa: E402
+import kubernetes_conformance as conformance  # noqa: E402
 import kubernetes_faults as kubernetes  # noqa: E402
 import rabbitmq_faults as rabbitmq  # noqa: E402
 import redis_faults as redis  # noqa: E402
@@ -282,7 +283,9 @@ def main() -> int:
     of_products = {name: results.load(product.results) for name, product in PRODUCTS.items()}
     page = PAGE.read_text() if PAGE.exists() else ""
     PAGE.write_text(render(results.load(RESULTS), page, **of_products))
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    former = conformance.PAGE.read_text() if conformance.PAGE.exists() else ""
+    conformance.PAGE.write_text(conformance.render(conformance.read(), results.load(conformance.RESULTS), former))
+    print(f"wrote {PAGE.relative_to(ROOT)} and {conformance.PAGE.relative_to(ROOT)}")
     return 0
 
 

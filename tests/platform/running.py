@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg
@@ -261,14 +262,19 @@ class Platform:
         return self.run(host, ["systemctl", "show", "--property=MainPID", "--value", *units]).split()
 
 
+def described(name: str) -> Any:
+    """A variable of the inventory, as a playbook has it."""
+    line = ["ansible", "localhost", "-m", "debug", "-a", f"msg={{{{ {name} | to_json }}}}", "-o"]
+    printed = subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    found = json.loads(printed[printed.index("{") :])["msg"]
+    return json.loads(found) if isinstance(found, str) else found
+
+
 def tiers(component: str = "postgresql", **changes: object) -> str:
     """The described tiers with changes to the one of a component, as an argument of -e."""
-    line = ["ansible", "localhost", "-m", "debug", "-a", "msg={{ platform_tiers | to_json }}", "-o"]
-    printed = subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    described = json.loads(printed[printed.index("{") :])["msg"]
-    described = json.loads(described) if isinstance(described, str) else described
+    found = described("platform_tiers")
     return json.dumps(
-        {"platform_tiers": [{**tier, **changes} if component in tier["components"] else tier for tier in described]}
+        {"platform_tiers": [{**tier, **changes} if component in tier["components"] else tier for tier in found]}
     )
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MODULES = ("page", "faults", "operations", "running", "ledger", "witness", "results")
 MODULES += ("kafka_faults", "kafka_ledger", "rabbitmq_faults", "rabbitmq_ledger")
 MODULES += ("redis_faults", "redis_ledger", "files_ledger", "kubernetes_faults", "kubernetes_ledger")
+MODULES += ("kubernetes_conformance",)
 
 
 @pytest.fixture(scope="module")
