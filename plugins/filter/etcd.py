@@ -8,7 +8,6 @@ import re
 
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
 
-
 #: The first of 3.5 from which 3.6 is safe to reach.
 BEFORE_36 = (3, 5, 26)
 

@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_rewrite as rewriting
 
-PARAMS = {"key": "key-new", "resources": ["secrets"], "etcd_url": "https://127.0.0.1:2379"}
+PARAMS = {"key": "key-new", "resources": ["secrets"], "etcd_urls": ["https://127.0.0.1:2379"]}
 
 
 def secretbox(name):
