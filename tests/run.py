@@ -103,6 +103,9 @@ def suite(name: str) -> list[Suite]:
             Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
             kubernetes_suite("faults-kubernetes", "test_kubernetes", page, ["kubernetes-1.37"]),
             kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", "kubernetes-1.37"]),
+            kubernetes_suite(
+                "faults-etcd", "test_kubernetes_external_etcd", page, ["kubernetes-1.37"], "control,quorum,workers,edge"
+            ),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
         ]
@@ -110,11 +113,13 @@ def suite(name: str) -> list[Suite]:
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
 
 
-def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str]) -> Suite:
+def kubernetes_suite(
+    name: str, tests: str, page: list[str], versions: list[str], tiers: str = KUBERNETES_TIERS
+) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     build = [sys.executable, "-m", "lab.builds", *versions]
     commands = [build, pytest_command(name, f"tests/platform/{tests}.py"), page]
-    return Suite(name, commands, 120, {"TIERS": KUBERNETES_TIERS})
+    return Suite(name, commands, 120, {"TIERS": tiers})
 
 
 def role_suite(*roles: str) -> Suite:

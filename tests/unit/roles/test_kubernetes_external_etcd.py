@@ -10,6 +10,7 @@ import jinja2
 import pytest
 import yaml
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
+from ansible_collections.selfhosted.ec2.plugins.filter import releases as filters_of_releases
 from ansible_collections.selfhosted.ec2.plugins.filter.etcd import etcd_version_fault
 
 from tests.unit.roles import playing, program
@@ -133,7 +134,9 @@ def test_nothing_else_of_the_cluster_differs(written):
 
 
 def test_an_api_server_starts_anew_with_another_authority_of_the_platform(written):
-    patches = [written[name]["patch"]["metadata"]["annotations"]["selfhosted.ec2/files"] for name in ("stacked", "external")]
+    patches = [
+        written[name]["patch"]["metadata"]["annotations"]["selfhosted.ec2/files"] for name in ("stacked", "external")
+    ]
     assert patches[0] != patches[1]
 
 
@@ -224,6 +227,49 @@ def test_a_new_control_plane_joins_or_begins():
 def test_a_release_is_reached_one_minor_at_a_time(running, wanted, words):
     found = etcd_version_fault(running, wanted)
     assert words in found and bool(found) == bool(words)
+
+
+MEMBER = {
+    "platform_name": "trading",
+    "platform_domain": "trading.internal",
+    "platform_secrets": {},
+    "platform_tiers": [QUORUM, {"name": "database", "components": ["etcd", "postgresql"], "count": 3}],
+    "ec2_private_ip": "10.20.0.4",
+    "ec2_tier": "quorum",
+    "ec2_components": ["kubernetes_etcd"],
+    "etcd_members": MEMBERS,
+}
+DATABASE = {**MEMBER, "ec2_tier": "database", "ec2_components": ["etcd", "postgresql"]}
+REFUSED = {
+    "good": ({}, ""),
+    "replacing": ({"etcd_replace": "database-1"}, ""),
+    "stranger": ({"etcd_replace": "cache-1"}, "etcd_replace is cache-1, which is no member"),
+    "debian": ({"etcd_version": ""}, "give 3.5.26 or later"),
+    "old": ({"etcd_version": "3.5.24", "platform_artifact_manifest": "old.yml"}, "give 3.5.26 or later"),
+    "short": ({"etcd_version": "3.6"}, "give a version such as 3.6.14"),
+    "no-sum": ({"etcd_version": "3.6.99"}, "no sha256 of etcd 3.6.99"),
+}
+
+
+def test_a_member_for_kubernetes_has_a_release_that_it_takes(tmp_path):
+    manifest = filters_of_releases.release_manifest("")
+    sums = {"3.5.24": dict.fromkeys(("amd64", "arm64"), "a" * 64)}
+    old = {**manifest, "files": {**manifest["files"], "etcd": {**manifest["files"]["etcd"], "sha256": sums}}}
+    (tmp_path / "old.yml").write_text(yaml.safe_dump(old))
+    hosts = {"patroni": {**DATABASE, "etcd_members": ["patroni", "database-2", "database-3"]}}
+    for name, (change, _words) in REFUSED.items():
+        hosts[name] = {**MEMBER, "etcd_members": [name, *MEMBERS[1:]], **change}
+        if "platform_artifact_manifest" in change:
+            hosts[name]["platform_artifact_manifest"] = str(tmp_path / change["platform_artifact_manifest"])
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": ["etcd"]}, "run_once": True}
+    play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    groups = {"etcd": {"hosts": {"patroni": {}}}, "kubernetes_etcd": {"hosts": dict.fromkeys(REFUSED, {})}}
+    _code, text = playing.run(tmp_path, [play], {"all": {"hosts": hosts, "children": groups}})
+    lines = text.split("Refused, nothing was touched.")[1].split("\nOrigin:")[0].splitlines()
+    said = {name: [line for line in lines if f"[{name}]" in line] for name in hosts}
+    assert said.pop("patroni") == []
+    for name, (_change, words) in REFUSED.items():
+        assert len(said[name]) == bool(words) and all(words in line for line in said[name]), said[name]
 
 
 # Backups
