@@ -272,6 +272,46 @@ def test_a_member_for_kubernetes_has_a_release_that_it_takes(tmp_path):
         assert len(said[name]) == bool(words) and all(words in line for line in said[name]), said[name]
 
 
+def test_two_clusters_of_etcd_in_one_play_keep_apart(tmp_path):
+    role = playing.ROOT / "roles/etcd"
+    inventory = {
+        "all": {
+            "hosts": {name: {**MEMBER, "ansible_connection": "local"} for name in MEMBERS[:2]},
+            "children": {
+                "etcd": {"hosts": {"database-1": {**DATABASE, "ansible_connection": "local"}}},
+                "kubernetes_etcd": {"hosts": dict.fromkeys(MEMBERS[:2], {})},
+            },
+        }
+    }
+    names = ("etcd_group", "etcd_version", "__etcd_played", "__etcd_program", "__etcd_release")
+    shown = {name: f"{{{{ {name} }}}}" for name in names}
+    place = f"{tmp_path}/{{{{ inventory_hostname }}}}"
+    tasks = [
+        *({"ansible.builtin.include_vars": {"file": str(role / part / "main.yml")}} for part in ("defaults", "vars")),
+        {
+            "ansible.builtin.copy": {"dest": f"{place}.yaml", "content": "{{ shown | to_nice_yaml }}"},
+            "vars": {"shown": shown},
+        },
+        {"ansible.builtin.template": {"src": str(role / "templates/unit.conf.j2"), "dest": f"{place}.conf"}},
+    ]
+    play = {"name": "Show", "hosts": "etcd:kubernetes_etcd", "gather_facts": False, "tasks": tasks}
+    code, text = playing.run(tmp_path, [play], inventory)
+    assert code == 0, text
+    found = {name: yaml.safe_load((tmp_path / f"{name}.yaml").read_text()) for name in ("database-1", "quorum-1")}
+    patroni, kubernetes = found.values()
+    assert patroni == {
+        "etcd_group": "etcd",
+        "etcd_version": "",
+        "__etcd_played": ["database-1"],
+        "__etcd_program": "/usr/bin/etcd",
+        "__etcd_release": False,
+    }
+    assert kubernetes["etcd_group"] == "kubernetes_etcd" and kubernetes["__etcd_release"] is True
+    assert sorted(kubernetes["__etcd_played"]) == ["quorum-1", "quorum-2"]
+    assert "ExecStart" not in (tmp_path / "database-1.conf").read_text()
+    assert "ExecStart=\nExecStart=/usr/local/bin/etcd\n" in (tmp_path / "quorum-1.conf").read_text()
+
+
 # Backups
 
 
