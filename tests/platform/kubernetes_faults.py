@@ -371,7 +371,7 @@ FURTHER = {
     "host of external etcd's leader lost": "the other members go on; it comes back with its volume",
     "control plane lost, etcd on other hosts": "the others go on; no vote is lost",
     "control plane replaced, etcd on other hosts": "no member of etcd is touched",
-    "host of external etcd replaced": "its member is forgotten, the new one gets its data from the others",
+    "host of external etcd replaced": "the others go on; its member comes back with its volume",
     "certificates rotated, etcd on other hosts": "members first, then the API servers' client certificates",
 }
 

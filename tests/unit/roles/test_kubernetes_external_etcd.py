@@ -247,6 +247,7 @@ REFUSED = {
     "debian": ({"etcd_version": ""}, "give 3.5.26 or later"),
     "old": ({"etcd_version": "3.5.24", "platform_artifact_manifest": "old.yml"}, "give 3.5.26 or later"),
     "short": ({"etcd_version": "3.6"}, "give a version such as 3.6.14"),
+    "both": ({"ec2_components": ["etcd", "kubernetes_etcd"]}, "one host can be a member of one cluster"),
     "no-sum": ({"etcd_version": "3.6.99"}, "no sha256 of etcd 3.6.99"),
 }
 
