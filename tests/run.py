@@ -105,9 +105,12 @@ def suite(name: str) -> list[Suite]:
             Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
             kubernetes_suite("faults-kubernetes", "test_kubernetes", page, [BUILDS]),
             kubernetes_suite(
-                "faults-conformance", "test_kubernetes_conformance", page, [BUILDS, "conformance-1.37"], 360
+                "faults-conformance", "test_kubernetes_conformance", page, [BUILDS, "conformance-1.37"], minutes=360
             ),
             kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", BUILDS]),
+            kubernetes_suite(
+                "faults-etcd", "test_kubernetes_external_etcd", page, [BUILDS], tiers="control,quorum,workers,edge"
+            ),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
             # The second goes on with the hosts of the first.
@@ -117,10 +120,12 @@ def suite(name: str) -> list[Suite]:
     raise SystemExit(f"tests/run.py: no suite is called {name}; there are {known}")
 
 
-def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str], minutes: int = 120) -> Suite:
+def kubernetes_suite(
+    name: str, tests: str, page: list[str], versions: list[str], tiers: str = KUBERNETES_TIERS, minutes: int = 120
+) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     commands = [build_command(*versions), pytest_command(name, f"tests/platform/{tests}.py"), page]
-    return Suite(name, commands, minutes, {"TIERS": KUBERNETES_TIERS})
+    return Suite(name, commands, minutes, {"TIERS": tiers})
 
 
 def build_command(*names: str) -> list[str]:

@@ -4,7 +4,41 @@
 
 from __future__ import annotations
 
+import re
+
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils.member_start import foreign_volume, no_first_start
+
+#: The first of 3.5 from which 3.6 is safe to reach.
+BEFORE_36 = (3, 5, 26)
+
+
+def etcd_version_fault(running, wanted):
+    """Return why a cluster may not be brought to a version, as a sentence, or an empty text.
+
+    One minor at a time, never back, and to 3.6 only from a 3.5 that knows which members it has (etcd's upgrade guide).
+
+    :arg running: the versions of its members.
+    """
+    new = _version(wanted)
+    for old in sorted(_version(version) for version in running):
+        if new < old:
+            return f"etcd_version is {wanted}, but etcd {_text(old)} runs; etcd never goes back."
+        if new[:2] > (old[0], old[1] + 1):
+            return f"etcd_version is {wanted}, but etcd {_text(old)} runs; go through {old[0]}.{old[1] + 1} first."
+        if old < BEFORE_36 and new >= (3, 6, 0):
+            return (
+                f"etcd_version is {wanted}, but etcd {_text(old)} runs; bring it to {_text(BEFORE_36)} or later of 3.5"
+                " first, since a former one may take members that have left into 3.6."
+            )
+    return ""
+
+
+def _version(text):
+    return tuple(int(number) for number in re.findall(r"\d+", str(text))[:3])
+
+
+def _text(version):
+    return ".".join(map(str, version))
 
 
 def etcd_start(views, name, members, domain, replace=""):
@@ -106,4 +140,4 @@ class FilterModule:
     """Filters of role etcd."""
 
     def filters(self):
-        return {"etcd_start": etcd_start}
+        return {"etcd_start": etcd_start, "etcd_version_fault": etcd_version_fault}

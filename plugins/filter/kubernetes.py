@@ -31,7 +31,7 @@ _LATER_KEY = re.compile(r"kubernetes/encryption_keys/(\d+)\Z")
 _ETCD_BEFORE_36 = (3, 5, 26)
 
 
-def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
+def kubernetes_start(views, slot, node, control_planes, domain, replace="", external=""):
     """Return how a host starts, as dict C(state) and C(error).
 
     C(keep): it is a node. C(adopt): it is one whose join was cut off at its very end. C(reset): its join was cut off
@@ -41,13 +41,14 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     :arg node: name of the host's node.
     :arg control_planes: slots of all control planes, running or not.
     :arg replace: slot whose old member the cluster has forgotten, so that its data counts for nothing.
+    :arg external: group of the hosts that etcd is on, empty where each control plane has a member.
     """
     view = views[slot]
     error = member_start.foreign_volume("Kubernetes", slot, domain, view.get("identity"))
     if error:
         return {"state": "refused", "error": error}
     if view["joined"] and view["finished"]:
-        return _keep(view, slot, control_planes)
+        return _keep(view, slot, control_planes, external)
     ready = sorted({name for other in views.values() for name in other["ready"]})
     if view["joined"]:
         own = view["nodes"].get(node, {})
@@ -70,15 +71,34 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace=""):
     return _first(views, slot, control_planes)
 
 
-def _keep(view, slot, control_planes):
+def _keep(view, slot, control_planes, external):
     """Return how a node starts that is one already; with an empty volume its etcd would begin a second cluster."""
-    if slot in control_planes and not (view["holds_etcd"] and view["identity"]):
+    error = _other_etcd(view, slot, external) if slot in control_planes else ""
+    if error:
+        return {"state": "refused", "error": error}
+    if slot in control_planes and not external and not (view["holds_etcd"] and view["identity"]):
         return {
             "state": "refused",
             "error": f"{slot} is a control plane, but its etcd volume holds no member's data; attach the volume that"
             " it had, or give the slot a new instance by replace_node.yml.",
         }
     return {"state": "keep", "error": ""}
+
+
+def _other_etcd(view, slot, external):
+    """Return that a control plane's etcd is not where it is described, as a sentence, or an empty text."""
+    own = "etcd" in view["manifests"] or view["holds_etcd"]
+    if external and own:
+        return (
+            f"kubernetes_etcd_group is {external}, but {slot} has a member of etcd of its own; where the etcd of a"
+            " cluster is does not change, so leave kubernetes_etcd_group empty, or make another cluster."
+        )
+    if not external and not own and "kube-apiserver" in view["manifests"]:
+        return (
+            f"kubernetes_etcd_group is empty, but the etcd of {slot} is on other hosts; where the etcd of a cluster is"
+            " does not change, so describe the tier with kubernetes_etcd again."
+        )
+    return ""
 
 
 def _begins(view):

@@ -89,7 +89,7 @@ def platform_bucket_settings(platform):
 
 def platform_quorum(platform, components):
     """Return the names of the tiers whose members vote."""
-    return [tier["name"] for tier in platform["tiers"] if planner.quorum_components(tier, components)]
+    return [tier["name"] for tier in platform["tiers"] if planner.quorum_components(platform, tier, components)]
 
 
 def platform_secrets_wanted(platform, components):

@@ -145,7 +145,7 @@ options:
       - Groups (components) that need a majority. A warning names each that the loss of one zone would leave without it.
     type: list
     elements: str
-    default: [etcd, kafka, rabbitmq, elasticsearch, redis, kubernetes_control_plane]
+    default: [etcd, kubernetes_etcd, kafka, rabbitmq, elasticsearch, redis, kubernetes_control_plane]
     env: [{name: EC2_INVENTORY_QUORUM_GROUPS}]
   deadline:
     description: Seconds after which a region that throttles is given up.

@@ -326,7 +326,7 @@ def _volume_faults(tier, volume):
 
 def _quorum_faults(platform, tier, components):
     count = tier.get("count")
-    quorum = quorum_components(tier, components)
+    quorum = quorum_components(platform, tier, components)
     if not quorum or not isinstance(count, int) or count < 1:
         return []
     names = " and ".join(quorum)
@@ -345,9 +345,17 @@ def _quorum_faults(platform, tier, components):
     return []
 
 
-def quorum_components(tier, components):
-    """Return the components of a tier whose members vote, in the tier's order."""
-    return [name for name in tier.get("components") or [] if (components.get(name) or {}).get("quorum")]
+def quorum_components(platform, tier, components):
+    """Return the components of a tier whose members vote, in the tier's order.
+
+    Those of one that says C(votes_in) do not where the platform has the component that it names.
+    """
+    elsewhere = {name for other in platform.get("tiers") or [] for name in other.get("components") or []}
+
+    def votes(role):
+        return role.get("quorum") and role.get("votes_in") not in elsewhere
+
+    return [name for name in tier.get("components") or [] if votes(components.get(name) or {})]
 
 
 def _capacity_faults(platform):

@@ -69,6 +69,11 @@ initialised:
   description: The data directory of this host holds a member.
   returned: always
   type: bool
+architecture:
+  description: The host's architecture, as releases name it.
+  returned: always
+  type: str
+  sample: amd64
 identity:
   description: Content of the identity file, null when there is none.
   returned: always
@@ -118,7 +123,7 @@ cluster_id:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, etcd
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, etcd, releases
 
 
 def read(params):
@@ -127,7 +132,8 @@ def read(params):
     :raises OSError, ValueError: a local file cannot be read.
     """
     members = params["members"]
-    result = etcd.read_disk(params["data_dir"], params["identity_file"], params["token_file"])
+    disk = etcd.read_disk(params["data_dir"], params["identity_file"], params["token_file"])
+    result = dict(disk, architecture=releases.host_architecture())
     if os.path.exists(params["cert_file"]):
         gateway = etcd.Gateway(params["ca_file"], params["cert_file"], params["key_file"], params["timeout"])
         views = cluster_client.ask_all(members, lambda name: etcd.member_view(gateway, members[name]))

@@ -16,7 +16,7 @@ description:
   - What somebody else changes or deletes meanwhile is no failure, since it is written with the new key then, or gone.
   - It fails when objects are left under another key, so success is the proof that no other key is needed.
   - Every API server must write with the wanted key before.
-  - Runs on a control plane with a member of etcd. The content of no object is shown or leaves the host.
+  - Runs on a control plane. The content of no object is shown or leaves the host.
 extends_documentation_fragment:
   - selfhosted.ec2.kubernetes
   - selfhosted.ec2.cluster_client.certificate
@@ -36,10 +36,11 @@ options:
     type: list
     elements: str
     default: [secrets]
-  etcd_url:
-    description: This host's member of etcd.
-    type: str
-    default: https://127.0.0.1:2379
+  etcd_urls:
+    description: Members of etcd, of which the first that answers is asked; this host's own when not set.
+    type: list
+    elements: str
+    default: ["https://127.0.0.1:2379"]
 """
 
 EXAMPLES = r"""
@@ -129,6 +130,20 @@ def stored_all(gateway, url, resources):
     }
 
 
+def answering(gateway, urls):
+    """Return the first member that answers; with one alone there is nothing to choose.
+
+    :raises EtcdError: none does.
+    """
+    for url in urls[:-1]:
+        try:
+            gateway.post(url, "/v3/maintenance/status")
+        except etcd.EtcdError:
+            continue
+        return url
+    return urls[-1]
+
+
 def rewrite(api, places):
     """Let the API server write objects anew; return why it did not, by object."""
     refused = {}
@@ -153,8 +168,10 @@ def run(params, gateway, api, check_mode):
     :raises OSError, EtcdError, KubernetesError: somebody does not answer, or objects are left under another key.
     """
 
+    url = answering(gateway, params["etcd_urls"])
+
     def read():
-        return stored_all(gateway, params["etcd_url"], params["resources"])
+        return stored_all(gateway, url, params["resources"])
 
     found = read()
     before, rewritten, refused = counts(found), set(), {}
@@ -183,7 +200,7 @@ def main():
             **cluster_client.certificate_options(),
             "key": {"type": "str", "required": True, "no_log": False},
             "resources": {"type": "list", "elements": "str", "default": ["secrets"]},
-            "etcd_url": {"type": "str", "default": "https://127.0.0.1:2379"},
+            "etcd_urls": {"type": "list", "elements": "str", "default": ["https://127.0.0.1:2379"]},
         },
         supports_check_mode=True,
     )

@@ -27,6 +27,11 @@ ETCDCTL = (
     "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt"
     " --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key"
 )
+#: Where role etcd runs it. Its release's programs come first in the path of root.
+HOST_ETCDCTL = (
+    "/usr/local/bin/etcdctl --endpoints=https://localhost:2379 --cacert=/etc/etcd/tls/ca.crt"
+    " --cert=/etc/etcd/tls/etcd.crt --key=/etc/etcd/tls/etcd.key"
+)
 
 
 @dataclass
@@ -68,6 +73,8 @@ class Nodes:
         found = endpoints.inventory()
         hosts = found["_meta"]["hostvars"]
         self.control_planes = sorted(found["kubernetes_control_plane"]["hosts"])
+        # Hosts of its own, where TIERS has them.
+        self.etcd_hosts = sorted(found.get("kubernetes_etcd", {}).get("hosts", []))
         self.names = {slot: plain(hosts[slot]["ec2_private_dns"]) for slot in sorted(found["kubernetes"]["hosts"])}
         self.zones = {slot: plain(hosts[slot]["ec2_zone"]) for slot in self.names}
         self.cluster = ledger.Cluster(
@@ -121,7 +128,7 @@ class Nodes:
         bad += [f"{name} is not ready: {node['reason']}" for name, node in found.items() if not node["ready"]]
         bad += [f"{name} is cordoned" for name, node in found.items() if not node["schedulable"]]
         members = self.etcd_members()
-        if len(members) != len(self.control_planes):
+        if len(members) != len(self.etcd_hosts or self.control_planes):
             bad.append(f"etcd has the members {members}")
         for pod in pods:
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
@@ -154,7 +161,9 @@ class Nodes:
             time.sleep(2)
 
     def in_etcd(self, slot: str, words: str) -> str:
-        """Run etcdctl in etcd's container of a control plane."""
+        """Run etcdctl at a member: on its host, or in etcd's container of a control plane."""
+        if self.etcd_hosts:
+            return self.platform.shell(slot, f"{HOST_ETCDCTL} {words}")
         find = "ctr -n k8s.io tasks ls | awk '$3 == \"RUNNING\" {print $2}'"
         script = (
             f'for pid in $({find}); do if [ "$(cat /proc/$pid/comm)" = etcd ]; then'
@@ -165,7 +174,7 @@ class Nodes:
     def stored_keys(self) -> set[str]:
         """The names of the keys with which Secrets are encrypted in etcd."""
         shown = self.in_etcd(
-            self.control_planes[0],
+            (self.etcd_hosts or self.control_planes)[0],
             "get /registry/secrets/ --prefix --print-value-only | grep -a -o '^k8s:enc:secretbox:v1:[a-z0-9-]*:'",
         )
         return {line.split(":")[-2] for line in shown.splitlines()}
@@ -180,7 +189,7 @@ class Nodes:
         return sorted(item["name"] for item in json.loads(self._ask_etcd("member list -w json"))["members"])
 
     def _ask_etcd(self, words: str) -> str:
-        for slot in self.control_planes:
+        for slot in self.etcd_hosts or self.control_planes:
             try:
                 return self.in_etcd(slot, words)
             except subprocess.SubprocessError:
@@ -188,8 +197,8 @@ class Nodes:
         return '{"members": []}'
 
     def etcd_leader(self) -> str:
-        """The control plane with etcd's leader."""
-        for slot in self.control_planes:
+        """The host with etcd's leader, a control plane unless etcd has hosts of its own."""
+        for slot in self.etcd_hosts or self.control_planes:
             (status,) = json.loads(self.in_etcd(slot, "endpoint status -w json"))
             if status["Status"]["leader"] == status["Status"]["header"]["member_id"]:
                 return slot
@@ -236,7 +245,7 @@ class Nodes:
             "kubelet containerd etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy echo coredns"
         )
         line = f"ps -o pid=,lstart= -p $(pidof {programs} | tr ' ' ,) | sort"
-        return {slot: self.platform.shell(slot, line) for slot in self.names}
+        return {slot: self.platform.shell(slot, line) for slot in [*self.names, *self.etcd_hosts]}
 
     def holdings(self) -> dict[str, str]:
         """The programs and images that every node holds."""
@@ -347,7 +356,8 @@ OPERATIONS = {
         "replace_node", "the lost member is taken out of etcd, a new one joins", replace_terminated_leader
     ),
 }
-#: What test_kubernetes.py and test_kubernetes_upgrade.py do in steps of their own, and what it does to the clients.
+#: What test_kubernetes.py, test_kubernetes_upgrade.py and test_kubernetes_external_etcd.py do in steps of their own,
+#: and what it does to the clients.
 FURTHER = {
     "upgrade from 1.36 to 1.37": "control planes, then nodes, whose pods leave them; cut off twice",
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
@@ -359,6 +369,12 @@ FURTHER = {
     "adding a worker": "no other node is touched",
     "the profile cis turned on": "one control plane after the other, then the workers' kubelets; cut off and repeated",
     "the profile cis turned off": "likewise, in one run",
+    "external etcd's leader killed": "another member leads; systemd starts it again",
+    "host of external etcd's leader lost": "the other members go on; it comes back with its volume",
+    "control plane lost, etcd on other hosts": "the others go on; no vote is lost",
+    "control plane replaced, etcd on other hosts": "no member of etcd is touched",
+    "host of external etcd replaced": "the others go on; its member comes back with its volume",
+    "certificates rotated, etcd on other hosts": "members first, then the API servers' client certificates",
 }
 
 

@@ -121,3 +121,34 @@ def test_a_key_and_an_authority_with_a_name_of_its_own_are_made_once():
     ]
     assert plan[2]["common_name"] == "kubernetes"
     assert secrets_plan.plan(wanted, {"sa", "ca/key", "ca/certificate"}) == []
+
+
+def test_control_planes_do_not_vote_where_etcd_has_hosts_of_its_own():
+    components = {
+        **COMPONENTS,
+        **yaml.safe_load((ROOT / "roles/kubernetes/vars/flows.yml").read_text())["components"],
+        **yaml.safe_load((ROOT / "roles/etcd/vars/flows.yml").read_text())["components"],
+    }
+    control, workers, edge = copy.deepcopy(PLATFORM["tiers"])
+    quorum = {"name": "quorum", "components": ["kubernetes_etcd"], "count": 3, "instance_type": "t3.micro"}
+    control["count"] = 2
+    stacked, external = (
+        {**PLATFORM, "tiers": tiers} for tiers in ([control, workers], [control, quorum, workers, edge])
+    )
+    assert [fault for fault in platform.faults(stacked, components) if "odd number" in fault]
+    assert platform.faults(external, components) == []
+    quorum["count"] = 4
+    assert [fault for fault in platform.faults(external, components) if "kubernetes_etcd needs an odd number" in fault]
+
+
+def test_control_planes_alone_reach_the_clients_port_of_their_etcd():
+    flows = yaml.safe_load((ROOT / "roles/etcd/vars/flows.yml").read_text())
+    components = {**COMPONENTS, **flows["components"]}
+    quorum = {"name": "quorum", "components": ["kubernetes_etcd"], "count": 3, "instance_type": "t3.micro"}
+    groups = platform.security_groups({**PLATFORM, "tiers": [*PLATFORM["tiers"], quorum]}, components)
+    (found,) = [group["ingress"] for group in groups if group["name"] == "trading-quorum"]
+    assert {rule["peer"] for rule in found if rule["from_port"] == 2379} == {
+        "group:trading-control",
+        "group:trading-quorum",
+    }
+    assert {rule["peer"] for rule in found if rule["from_port"] == 2380} == {"group:trading-quorum"}

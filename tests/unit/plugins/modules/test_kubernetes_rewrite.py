@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 from ansible_collections.selfhosted.ec2.plugins.modules import kubernetes_rewrite as rewriting
 
-PARAMS = {"key": "key-new", "resources": ["secrets"], "etcd_url": "https://127.0.0.1:2379"}
+PARAMS = {"key": "key-new", "resources": ["secrets"], "etcd_urls": ["https://127.0.0.1:2379"]}
 
 
 def secretbox(name):
@@ -104,3 +104,15 @@ def test_what_is_left_under_another_key_is_a_failure():
 def test_a_long_value_is_read_no_further_than_the_name():
     assert rewriting.key_name(base64.b64encode(secretbox("key-0123456789ab") * 50).decode()) == "key-0123456789ab"
     assert rewriting.key_name("") == ""
+
+
+def test_the_first_member_that_answers_is_asked():
+    class Gateway:
+        def post(self, url, _path):
+            if url == "https://a:2379":
+                raise rewriting.etcd.EtcdError("does not answer")
+
+    urls = ["https://a:2379", "https://b:2379", "https://c:2379"]
+    assert rewriting.answering(Gateway(), urls) == urls[1]
+    # What is wrong with the last one shows when it is asked.
+    assert rewriting.answering(Gateway(), urls[:1]) == urls[0]

@@ -1,0 +1,371 @@
+"""Kubernetes with etcd on hosts of their own, and that a cluster with stacked etcd is told what it was told before."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+
+import jinja2
+import pytest
+import yaml
+from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
+from ansible_collections.selfhosted.ec2.plugins.filter import releases as filters_of_releases
+from ansible_collections.selfhosted.ec2.plugins.filter.etcd import etcd_version_fault
+
+from tests.unit.roles import playing, program
+from tests.unit.roles import test_kubernetes_backup as backup
+from tests.unit.roles import test_kubernetes_files as files
+
+ROLE = playing.ROOT / "roles/kubernetes"
+QUORUM = {"name": "quorum", "components": ["kubernetes_etcd"], "count": 3}
+CONTROL, WORKERS = files.VARIABLES["platform_tiers"]
+EXTERNAL = {"platform_tiers": [CONTROL, QUORUM, WORKERS]}
+MEMBERS = ["quorum-1", "quorum-2", "quorum-3"]
+URLS = [f"https://{name}.trading.internal:2379" for name in MEMBERS]
+HOSTS = {
+    "stacked": {},
+    "external": EXTERNAL,
+    "worker": EXTERNAL,
+    # By preflight.
+    "two": {**EXTERNAL, "kubernetes_control_planes": ["two", "control-2"]},
+    "one": {**EXTERNAL, "kubernetes_control_planes": ["one"]},
+    "even": {"platform_tiers": [CONTROL, {**QUORUM, "count": 4}, WORKERS]},
+    "nobody": {"kubernetes_etcd_group": "kubernetes_etcd"},
+    "shared": {
+        "platform_tiers": [CONTROL, {"name": "database", "components": ["etcd", "postgresql"], "count": 3}],
+        "kubernetes_etcd_group": "etcd",
+    },
+    "mixed": {"platform_tiers": [{**CONTROL, "components": [*CONTROL["components"], "kubernetes_etcd"]}]},
+    "stacked-two": {"kubernetes_control_planes": ["stacked-two", "control-2"]},
+}
+SAID = {
+    "two": "nothing",
+    "one": "give two or more, since etcd is elsewhere",
+    "even": "kubernetes_etcd_members has 4 members",
+    "nobody": "no tier of platform_tiers has this component",
+    "shared": "where PostgreSQL's leader lock is",
+    "mixed": "which kubernetes_members has, too",
+    "stacked-two": "etcd on an even number survives no more failures",
+}
+DOCUMENTS = {
+    "cluster": "__kubernetes_cluster_configuration",
+    "init": "__kubernetes_init_configuration",
+    "join": "__kubernetes_join_configuration",
+    "upgrade": "__kubernetes_upgrade_configuration",
+    "kubelet": "__kubernetes_kubelet_config",
+    "patch": "__kubernetes_api_server_patch",
+    "hash": "__kubernetes_config_hash",
+    "keys": "__kubernetes_pki_files | map(attribute='dest')",
+    "urls": "__kubernetes_etcd_urls",
+    "backup": "__kubernetes_backup_files",
+    "identity": "__kubernetes_identity",
+    "owned": "__kubernetes_owned",
+}
+#: Of role kubernetes before it knew etcd on other hosts, with the script of backups. What changes here is rolled out
+#: to every cluster that runs; write the new one only when that is meant.
+STACKED = "74e087d6114d40b6d33da045e0ccf41dd1baf1b5a9fe29fb5f18a26be22a1c16"
+SCRIPT = "98db999da1ea24cc839bb0734b40ea2786cf54c1d9ca50fc96a2bbd31b2ecdc4"
+
+
+def render(role, documents):
+    """Every document on every host, without those that a former role has not."""
+    rules = yaml.safe_load((role / "vars/preflight.yml").read_text())["rules"]
+    mine = [rule for rule in rules if "control plane" in rule["message"] or "kubernetes_etcd" in rule["message"]]
+    texts = {name: f"{{{{ {value} }}}}" for name, value in documents.items()}
+    planes = "{{ ['external'] if inventory_hostname == 'worker' else [inventory_hostname, 'control-2', 'control-3'] }}"
+    facts = {"__kubernetes_release": files.RELEASE, "kubernetes_control_planes": planes}
+    return {**texts, "said": playing.judged(mine)}, [{"ansible.builtin.set_fact": facts}]
+
+
+def write(path, role, hosts, documents):
+    texts, tasks = render(role, documents)
+    members = "{{ kubernetes_control_planes + platform_tiers | selfhosted.ec2.slots('kubernetes') }}"
+    variables = {**files.VARIABLES, "kubernetes_members": members}
+    return playing.write(path, role, "kubelet.service.j2", texts, hosts, variables, tasks)
+
+
+def digest(host):
+    """One sum of what a host with stacked etcd is given."""
+    kept = {name: host[name] for name in [*DOCUMENTS, "unit"]}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def script(role, **variables):
+    """The script of backups, as Ansible renders it."""
+    environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701
+    environment.filters.update(comment=lambda text: f"# {text}", to_json=json.dumps)
+    text = (role / "templates/backup.py.j2").read_text()
+    return environment.from_string(text).render(__kubernetes_backup_settings_file="/settings", **variables)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    more = {
+        "client": "__kubernetes_etcd_client",
+        "own": "__kubernetes_etcd_own",
+        "refusal": "__kubernetes_restore_refusal",
+    }
+    return write(tmp_path_factory.mktemp("etcd"), ROLE, HOSTS, {**DOCUMENTS, **more})
+
+
+def test_stacked_etcd_is_what_it_was_to_the_byte(written):
+    assert digest(written["stacked"]) == STACKED
+    assert hashlib.sha256(script(ROLE).encode()).hexdigest() == SCRIPT
+
+
+def test_kubeadm_is_told_the_members_and_a_certificate_of_the_platform(written):
+    """ExternalEtcd of kubeadm's v1beta4; what is below its directory of certificates is mounted already."""
+    own = "/etc/kubernetes/pki/external-etcd"
+    assert written["external"]["cluster"]["etcd"] == {
+        "external": {
+            "endpoints": URLS,
+            "caFile": f"{own}/ca.crt",
+            "certFile": f"{own}/apiserver.crt",
+            "keyFile": f"{own}/apiserver.key",
+        }
+    }
+    assert list(written["stacked"]["cluster"]["etcd"]) == ["local"]
+
+
+def test_nothing_else_of_the_cluster_differs(written):
+    found, wanted = ({**written[name]["cluster"], "etcd": None} for name in ("external", "stacked"))
+    assert found == wanted
+
+
+def test_an_api_server_starts_anew_with_another_authority_of_the_platform(written):
+    patches = [
+        written[name]["patch"]["metadata"]["annotations"]["selfhosted.ec2/files"] for name in ("stacked", "external")
+    ]
+    assert patches[0] != patches[1]
+
+
+def test_a_control_plane_has_no_authority_of_etcd_and_needs_no_volume(written):
+    keys = [key for key in written["external"]["keys"] if "etcd" in key]
+    assert keys == []
+    assert len(written["stacked"]["keys"]) == len(written["external"]["keys"]) + 2
+    unit = "\n".join(written["external"]["unit"])
+    assert "AssertPath" not in unit and "identity.json" not in unit
+    assert "identity.json" in "\n".join(written["stacked"]["unit"])
+
+
+def test_all_ask_the_same_members(written):
+    for host in ("external", "worker"):
+        assert written[host]["urls"] == dict(zip(MEMBERS, URLS, strict=True))
+    assert written["external"]["own"] == "external"
+
+
+def test_a_restore_is_refused_with_the_way_to_it(written):
+    assert written["external"]["refusal"].startswith("The etcd of this cluster is that of kubernetes_etcd")
+    assert written["stacked"]["refusal"].startswith("kubernetes_restore is ")
+
+
+@pytest.mark.parametrize("host", SAID)
+def test_bad_input_is_refused_in_one_sentence(written, host):
+    said = [sentence for sentence in written[host]["said"] if sentence != "nothing"] or ["nothing"]
+    assert len(said) == 1, said
+    assert SAID[host] in said[0]
+
+
+# A host that runs
+
+
+def view(**changes):
+    return {
+        "identity": None,
+        "joined": True,
+        "finished": True,
+        "begins": False,
+        "ready": ["control-1"],
+        "nodes": {},
+        "manifests": ["kube-apiserver", "kube-controller-manager", "kube-scheduler"],
+        "holds_etcd": False,
+        **changes,
+    }
+
+
+def start(found, external="kubernetes_etcd", slot="control-1"):
+    return filters.kubernetes_start({slot: found}, slot, "node", ["control-1"], "trading.internal", "", external)
+
+
+def test_a_control_plane_without_a_member_goes_on():
+    assert start(view()) == {"state": "keep", "error": ""}
+
+
+@pytest.mark.parametrize("change", [{"manifests": ["etcd", "kube-apiserver"]}, {"holds_etcd": True}])
+def test_a_cluster_with_stacked_etcd_does_not_leave_it(change):
+    found = start(view(**change))
+    assert found["state"] == "refused" and "has a member of etcd of its own" in found["error"]
+    assert start(view(**change), slot="worker-1")["state"] == "keep"
+
+
+def test_a_cluster_does_not_come_back_to_stacked_etcd():
+    found = start(view(), external="")
+    assert found["state"] == "refused" and "the etcd of control-1 is on other hosts" in found["error"]
+
+
+def test_a_new_control_plane_joins_or_begins():
+    fresh = view(joined=False, finished=False, manifests=[])
+    assert start(fresh)["state"] == "join"
+    assert start({**fresh, "ready": []})["state"] == "init"
+
+
+# Versions
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "words"),
+    [
+        ([], "3.6.14", ""),
+        (["3.5.33", "3.6.14"], "3.6.14", ""),
+        (["3.6.14"], "3.7.0", ""),
+        (["3.5.16"], "3.6.14", "bring it to 3.5.26 or later"),
+        (["3.5.33"], "3.7.0", "go through 3.6 first"),
+        (["3.7.0"], "3.6.14", "never goes back"),
+    ],
+)
+def test_a_release_is_reached_one_minor_at_a_time(running, wanted, words):
+    found = etcd_version_fault(running, wanted)
+    assert words in found and bool(found) == bool(words)
+
+
+MEMBER = {
+    "platform_name": "trading",
+    "platform_domain": "trading.internal",
+    "platform_secrets": {},
+    "platform_tiers": [QUORUM, {"name": "database", "components": ["etcd", "postgresql"], "count": 3}],
+    "ec2_private_ip": "10.20.0.4",
+    "ec2_tier": "quorum",
+    "ec2_components": ["kubernetes_etcd"],
+    "etcd_members": MEMBERS,
+}
+DATABASE = {**MEMBER, "ec2_tier": "database", "ec2_components": ["etcd", "postgresql"]}
+REFUSED = {
+    "good": ({}, ""),
+    "replacing": ({"etcd_replace": "database-1"}, ""),
+    "stranger": ({"etcd_replace": "cache-1"}, "etcd_replace is cache-1, which is no member"),
+    "debian": ({"etcd_version": ""}, "give 3.5.26 or later"),
+    "old": ({"etcd_version": "3.5.24", "platform_artifact_manifest": "old.yml"}, "give 3.5.26 or later"),
+    "short": ({"etcd_version": "3.6"}, "give a version such as 3.6.14"),
+    "both": ({"ec2_components": ["etcd", "kubernetes_etcd"]}, "one host can be a member of one cluster"),
+    "no-sum": ({"etcd_version": "3.6.99"}, "no sha256 of etcd 3.6.99"),
+}
+
+
+def test_a_member_for_kubernetes_has_a_release_that_it_takes(tmp_path):
+    manifest = filters_of_releases.release_manifest("")
+    sums = {"3.5.24": dict.fromkeys(("amd64", "arm64"), "a" * 64)}
+    old = {**manifest, "files": {**manifest["files"], "etcd": {**manifest["files"]["etcd"], "sha256": sums}}}
+    (tmp_path / "old.yml").write_text(yaml.safe_dump(old))
+    hosts = {"patroni": {**DATABASE, "etcd_members": ["patroni", "database-2", "database-3"]}}
+    for name, (change, _words) in REFUSED.items():
+        hosts[name] = {**MEMBER, "etcd_members": [name, *MEMBERS[1:]], **change}
+        if "platform_artifact_manifest" in change:
+            hosts[name]["platform_artifact_manifest"] = str(tmp_path / change["platform_artifact_manifest"])
+    task = {"name": "Check", "selfhosted.ec2.preflight": {"roles": ["etcd"]}, "run_once": True}
+    play = {"name": "Check", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    groups = {"etcd": {"hosts": {"patroni": {}}}, "kubernetes_etcd": {"hosts": dict.fromkeys(REFUSED, {})}}
+    _code, text = playing.run(tmp_path, [play], {"all": {"hosts": hosts, "children": groups}})
+    lines = text.split("Refused, nothing was touched.")[1].split("\nOrigin:")[0].splitlines()
+    said = {name: [line for line in lines if f"[{name}]" in line] for name in hosts}
+    assert said.pop("patroni") == []
+    for name, (_change, words) in REFUSED.items():
+        assert len(said[name]) == bool(words) and all(words in line for line in said[name]), said[name]
+
+
+def test_two_clusters_of_etcd_in_one_play_keep_apart(tmp_path):
+    role = playing.ROOT / "roles/etcd"
+    inventory = {
+        "all": {
+            "hosts": {name: {**MEMBER, "ansible_connection": "local"} for name in MEMBERS[:2]},
+            "children": {
+                "etcd": {"hosts": {"database-1": {**DATABASE, "ansible_connection": "local"}}},
+                "kubernetes_etcd": {"hosts": dict.fromkeys(MEMBERS[:2], {})},
+            },
+        }
+    }
+    names = ("etcd_group", "etcd_version", "__etcd_played", "__etcd_program", "__etcd_release")
+    shown = {name: f"{{{{ {name} }}}}" for name in names}
+    place = f"{tmp_path}/{{{{ inventory_hostname }}}}"
+    tasks = [
+        *({"ansible.builtin.include_vars": {"file": str(role / part / "main.yml")}} for part in ("defaults", "vars")),
+        {
+            "ansible.builtin.copy": {"dest": f"{place}.yaml", "content": "{{ shown | to_nice_yaml }}"},
+            "vars": {"shown": shown},
+        },
+        {"ansible.builtin.template": {"src": str(role / "templates/unit.conf.j2"), "dest": f"{place}.conf"}},
+    ]
+    play = {"name": "Show", "hosts": "etcd:kubernetes_etcd", "gather_facts": False, "tasks": tasks}
+    code, text = playing.run(tmp_path, [play], inventory)
+    assert code == 0, text
+    found = {name: yaml.safe_load((tmp_path / f"{name}.yaml").read_text()) for name in ("database-1", "quorum-1")}
+    patroni, kubernetes = found.values()
+    assert patroni == {
+        "etcd_group": "etcd",
+        "etcd_version": "",
+        "__etcd_played": ["database-1"],
+        "__etcd_program": "/usr/bin/etcd",
+        "__etcd_release": False,
+    }
+    assert kubernetes["etcd_group"] == "kubernetes_etcd" and kubernetes["__etcd_release"] is True
+    assert sorted(kubernetes["__etcd_played"]) == ["quorum-1", "quorum-2"]
+    assert "ExecStart" not in (tmp_path / "database-1.conf").read_text()
+    assert "ExecStart=\nExecStart=/usr/local/bin/etcd\n" in (tmp_path / "quorum-1.conf").read_text()
+
+
+# Backups
+
+
+@pytest.fixture
+def saver(tmp_path, monkeypatch):
+    module = program.load(
+        ROLE / "templates/backup.py.j2",
+        __kubernetes_backup_settings_file=str(tmp_path / "settings.json"),
+        __kubernetes_etcd_external=True,
+    )
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests/kube-apiserver.yaml").write_text("")
+    monkeypatch.setattr(module, "MANIFESTS", str(tmp_path / "manifests"))
+    module.settings = {
+        "bucket": "backups",
+        "prefix": "kubernetes/etcd/",
+        "keep": 3,
+        "keep_local": 2,
+        "metrics_directory": str(tmp_path / "none"),
+        "directory": str(tmp_path / "snapshots"),
+        "tools": str(tmp_path / "tools"),
+        "endpoints": URLS,
+        "login": {"ca_file": "/ca.crt", "cert_file": "/apiserver.crt", "key_file": "/apiserver.key"},
+    }
+    return module
+
+
+def test_a_snapshot_is_of_the_first_member_that_is_healthy(saver, monkeypatch, tmp_path):
+    asked = []
+    plain = backup.Commands(tmp_path)
+
+    def run(argv, timeout=600):
+        asked.append([word for word in argv if not word.startswith(("--cacert", "--cert", "--key"))][1:])
+        if "health" in argv:
+            if URLS[0] in argv[1]:
+                raise saver.Failure("unhealthy")
+            return ""
+        return plain(argv, timeout)
+
+    monkeypatch.setattr(saver, "run", run)
+    saver.save(saver.settings, backup.Bucket(), now=backup.NOW)
+    (taken,) = [words for words in asked if "save" in words]
+    assert taken[0] == f"--endpoints={URLS[1]}"
+    monkeypatch.setattr(saver, "run", lambda *_words: (_ for _ in ()).throw(saver.Failure("unhealthy")))
+    with pytest.raises(saver.Failure, match="No member of etcd is healthy"):
+        saver.ctl(saver.settings, "snapshot", "save", "x")
+
+
+@pytest.mark.parametrize(("scheduled", "age", "copies"), [(True, 60, 1), (True, 3600, 2), (False, 60, 2)])
+def test_of_a_timer_the_first_control_plane_takes_its_copy_to_s3(saver, monkeypatch, tmp_path, scheduled, age, copies):
+    monkeypatch.setattr(saver, "run", backup.Commands(tmp_path))
+    former = backup.NOW - datetime.timedelta(seconds=age)
+    bucket = backup.Bucket(**{f"kubernetes/etcd/{former.strftime('%Y-%m-%dT%H-%M-%SZ')}.db": b"x"})
+    saver.save(saver.settings, bucket, scheduled, backup.NOW)
+    assert len(bucket.objects) == copies
