@@ -34,7 +34,7 @@ NEEDS_LAB = ("aws", "role", "platform", "faults")
 ALL_TIERS = "database,cache,queue,events,files,edge"
 KUBERNETES_TIERS = "control,workers,edge"
 # Their figures go to docs/, so nothing else runs beside them.
-ALONE = ("faults", "faults-kubernetes", "faults-conformance", "faults-upgrade", "faults-aws")
+ALONE = ("faults", "faults-kubernetes", "faults-conformance", "faults-upgrade", "faults-etcd", "faults-aws")
 # The longest begin first, so that the lanes end together.
 LONGEST_ROLES = ("postgresql", "kafka", "rabbitmq", "etcd", "haproxy", "redis", "file_storage", "host_baseline")
 # Their products are built for twenty minutes where no mirror has them, which CI has not; they run by name, those of
