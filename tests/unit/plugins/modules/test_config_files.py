@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.selfhosted.ec2.plugins.module_utils import atomic_files
 from ansible_collections.selfhosted.ec2.plugins.module_utils.atomic_files import FileError
 from ansible_collections.selfhosted.ec2.plugins.modules import config_files as module
@@ -273,3 +275,19 @@ def test_rename_changes_ctime(run, tmp_path):
     time.sleep(0.05)
     run(files=[entry(tmp_path / "a", "2")])
     assert (tmp_path / "a").stat().st_ctime > before
+
+
+def test_the_hosts_journal_gets_no_content(tmp_path, monkeypatch, capsys):
+    """Ansible writes the options of every module there."""
+    written = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda self, msg, log_args=None: written.append(f"{msg} {log_args}"))
+    asked = {
+        "files": [entry(tmp_path / "a", "planted-secret\n", secret=True)],
+        "_ansible_no_log": False,
+        "_ansible_tmpdir": str(tmp_path),
+        "_ansible_remote_tmp": str(tmp_path),
+    }
+    with patch_module_args(asked), pytest.raises(SystemExit):
+        module.main()
+    assert (tmp_path / "a").read_text() == "planted-secret\n"
+    assert "planted-secret" not in "".join(written) + capsys.readouterr().out
