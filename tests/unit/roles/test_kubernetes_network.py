@@ -180,6 +180,24 @@ def test_calico_is_told_the_platforms_network(clusters):
     assert len(container["env"]) == 4
 
 
+def test_neither_network_puts_files_in_the_place_of_the_reference_plugins(clusters):
+    """The role containerd refuses a file where it has a link, and links lead nowhere inside a container."""
+    role = yaml.safe_load((playing.ROOT / "roles/containerd/vars/main.yml").read_text())
+    linked = set(role["__containerd_cni_plugins"])
+    (found,) = kubernetes_objects.overlaid([CALICO_NODE], clusters["calico"]["own"])
+    (container,) = found["spec"]["template"]["spec"]["initContainers"]
+    env = {item["name"]: item["value"] for item in container["env"]}
+    skipped = set(env["SKIP_CNI_BINARIES"].split(","))
+    # Those that Calico's image has (cni-plugin/Makefile and Dockerfile of v3.32.1), and that it may come to have.
+    assert {"bandwidth", "host-local", "loopback", "portmap", "tuning"} <= skipped <= linked
+    # Cilium's script looks whether loopback is there, by the link's target.
+    (part,) = [item for item in clusters["cilium"]["own"] if item["kind"] == "DaemonSet"]
+    spec = part["spec"]["template"]["spec"]
+    ((mount,), (volume,)) = spec["initContainers"][0]["volumeMounts"], spec["volumes"]
+    assert mount["mountPath"] == volume["hostPath"]["path"] == role["__containerd_root"] and mount["readOnly"] is True
+    assert mount["name"] == volume["name"]
+
+
 # The real manifests, where somebody has brought them here
 
 
