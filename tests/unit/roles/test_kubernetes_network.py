@@ -62,8 +62,11 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory):
+    return rendered(tmp_path_factory.mktemp("clusters"))
+
+
+def rendered(path):
     """Network to what the role kubernetes_addons does with it."""
-    path = tmp_path_factory.mktemp("clusters")
     role = playing.ROOT / "roles/kubernetes_addons"
     found = {}
     for kind, names in (("all", CLUSTER), ("brought", {**CLUSTER, **BROUGHT})):
@@ -204,11 +207,15 @@ def test_neither_network_puts_files_in_the_place_of_the_reference_plugins(cluste
 @pytest.fixture(params=["calico", "cilium"])
 def real(request):
     """Name of a network and its manifest's file."""
-    version = OWN["releases"]["1.37"][request.param]
-    path = MANIFESTS / f"{request.param}-{version}.yaml"
+    return request.param, manifest_of(request.param)
+
+
+def manifest_of(name):
+    """The file of a network's manifest; without it the test is skipped."""
+    path = MANIFESTS / f"{name}-{OWN['releases']['1.37'][name]}.yaml"
     if not path.exists():
         pytest.skip(f"{path} is not there; docs/kubernetes.md says how to make it")
-    return request.param, path
+    return path
 
 
 def test_the_manifest_is_the_one_that_is_pinned(real):

@@ -46,8 +46,11 @@ def whole(item):
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory):
+    return rendered(tmp_path_factory.mktemp("schemas"))
+
+
+def rendered(path):
     """All objects of the role, with everything that can be switched on."""
-    path = tmp_path_factory.mktemp("schemas")
     (path / "templates").symlink_to(ROLE / "templates")
     files = [{"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")]
     sets = {"ansible.builtin.set_fact": {"kubernetes_addons_ebs_csi": True}}
