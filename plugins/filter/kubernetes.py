@@ -27,6 +27,9 @@ _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
 #: Keys that rotations have made, by their numbers; the first one has a name of its own.
 _LATER_KEY = re.compile(r"kubernetes/encryption_keys/(\d+)\Z")
+#: The oldest kernels: Cilium 1.20, Documentation/operations/system_requirements.rst; Calico 3.32 beside kube-proxy
+#: by nftables, docs.tigera.io, getting-started/kubernetes/nftables.
+_KERNELS = {"cilium": (5, 10), "calico": (5, 13)}
 #: The first of etcd 3.5 from which 3.6 is safe to reach.
 _ETCD_BEFORE_36 = (3, 5, 26)
 
@@ -260,6 +263,28 @@ def kubernetes_overlap(networks):
     return ""
 
 
+def kubernetes_network_fault(views, slot, wanted):
+    """Return why a host may not have a network of the pods, as a sentence, or an empty text.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
+    """
+    others = sorted((name, view.get("network", wanted)) for name, view in views.items() if view.get("finished"))
+    for name, network in sorted(others, key=lambda pair: pair[0] != slot):
+        if network != wanted:
+            return (
+                f"kubernetes_network is {wanted}, but {name} is a node of a cluster with {network}; a change would take"
+                f" the network from all pods, so set {network} again, or begin another cluster with {wanted}."
+            )
+    oldest = _KERNELS.get(wanted)
+    kernel = views[slot].get("kernel", "")
+    if oldest and kernel and tuple(map(int, re.findall(r"\d+", kernel)[:2])) < oldest:
+        return (
+            f"{slot} has the kernel {kernel}, and kubernetes_network {wanted} needs {oldest[0]}.{oldest[1]} or later;"
+            " give the host a newer image."
+        )
+    return ""
+
+
 def kubernetes_node_limit(network, mask=24):
     """Return how many nodes a network of pods has room for."""
     return 2 ** (mask - ipaddress.IPv4Network(str(network)).prefixlen)
@@ -458,6 +483,7 @@ class FilterModule:
             "kubernetes_key_choice": kubernetes_key_choice,
             "kubernetes_key_step": kubernetes_key_step,
             "kubernetes_keys": kubernetes_keys,
+            "kubernetes_network_fault": kubernetes_network_fault,
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,

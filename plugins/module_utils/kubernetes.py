@@ -292,6 +292,9 @@ def read_disk(etcd_directory, root="/"):
         "installed": installed.group(1) if installed else "",
         "manifests": manifests,
         "etcd": etcd.group(1) if etcd else "",
+        # Only those write it that are not the VPC's own routes.
+        "network": (read_mark(place(BASE + "/platform/network")) + ["vpc_routes"])[0],
+        "kernel": os.uname().release,
         # One line names the columns.
         "swap": len(read_text(place("/proc/swaps")).splitlines()) > 1,
         "applied": read_mark(place(BASE + "/platform/applied")),
@@ -377,5 +380,8 @@ def _unknown(found):
         if UNINITIALIZED in node["taints"] or not node["zone"]:
             return f"The cloud controller manager has not taken the node {name} up yet; its log says why."
         if not node["routed"]:
-            return f"The pods of the node {name} have no route yet; the cloud controller manager's log says why."
+            return (
+                f"The pods of the node {name} have no route yet; the log of what gives it says why"
+                " (the cloud controller manager, or the pod of Cilium or Calico there)."
+            )
     return ""

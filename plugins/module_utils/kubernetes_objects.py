@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects of Kubernetes: their addresses, how two are compared, and when a workload is available. Pure."""
+"""Objects of Kubernetes: their addresses, how two are compared or merged, and when a workload is available. Pure."""
 
 from __future__ import annotations
 
@@ -67,6 +67,47 @@ def labelled(item, part):
     copied = copy.deepcopy(item)
     copied["metadata"].setdefault("labels", {})[PART_LABEL] = part
     return copied
+
+
+def _named(items):
+    return bool(items) and all(isinstance(item, dict) and "name" in item for item in items)
+
+
+def merged(base, over):
+    """Return a value with another one laid over it: dicts by key, lists whose entries have names by name.
+
+    All else is replaced, and a null takes away.
+
+    >>> merged({"env": [{"name": "a", "value": "1"}], "x": 1}, {"env": [{"name": "b", "value": "2"}], "x": None})
+    {'env': [{'name': 'a', 'value': '1'}, {'name': 'b', 'value': '2'}]}
+    """
+    if isinstance(base, dict) and isinstance(over, dict):
+        found = {key: value for key, value in base.items() if key not in over}
+        for key, value in over.items():
+            if value is not None:
+                found[key] = merged(base[key], value) if key in base else value
+        # In the order of the base.
+        order = [*base, *(key for key in over if key not in base)]
+        return {key: found[key] for key in order if key in found}
+    if isinstance(base, list) and isinstance(over, list) and _named(base) and _named(over):
+        changes = {item["name"]: item for item in over}
+        kept = [merged(item, changes.pop(item["name"], {})) for item in base]
+        return [*kept, *changes.values()]
+    return over
+
+
+def overlaid(items, overlays):
+    """Return objects with parts laid over those of the same kind, namespace and name.
+
+    :raises ValueError: a part for which there is no object; its text names it.
+    """
+    found = {(item["apiVersion"], title(item)): item for item in items}
+    for part in overlays:
+        key = (part["apiVersion"], title(part))
+        if key not in found:
+            raise ValueError(title(part))
+        found[key] = merged(found[key], part)
+    return list(found.values())
 
 
 def essence(item):

@@ -147,6 +147,7 @@ FILES = {
     "containerd": ("containerd",),
     "runc": ("runc",),
     "cni-plugins": ("cni-plugins",),
+    "calico": ("calico",),
     "ecr-credential-provider": ("ecr-credential-provider",),
     "aws-iam-authenticator": ("aws-iam-authenticator",),
 }

@@ -110,6 +110,15 @@ etcd:
   description: Version of etcd that this host runs, empty when it runs none.
   returned: always
   type: str
+network:
+  description: The network of the pods that this host was configured for.
+  returned: always
+  type: str
+  sample: vpc_routes
+kernel:
+  description: Release of the host's kernel.
+  returned: always
+  type: str
 swap:
   description: The host has swap space that is in use by the kernel.
   returned: always

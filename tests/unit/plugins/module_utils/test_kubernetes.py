@@ -581,10 +581,65 @@ def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
 def test_check_mode_on_a_host_without_a_cluster_would_make_everything(monkeypatch):
     class Module:
         check_mode = True
-        params = {"objects": [CONFIG_MAP], "part": "x"}
+        params = {"objects": [CONFIG_MAP], "manifest": None, "part": "x"}
 
     monkeypatch.setattr(kubernetes, "credentials", lambda: "")
     assert applying.run(Module)["steps"] == ["create ConfigMap trading/one"]
+
+
+# Manifests that lie on the host
+
+
+MANIFEST = """
+# A comment, and a document with nothing in it.
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: one, namespace: trading}
+data: {a: "1", b: "2"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: one, namespace: other}
+"""
+
+
+def test_parts_are_laid_over_by_key_and_by_name():
+    base = {"a": {"x": 1, "y": 2}, "env": [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}], "list": [1, 2]}
+    over = {"a": {"y": None}, "env": [{"name": "c", "value": "3"}, {"name": "a", "value": "0"}], "list": [3], "new": 1}
+    before = copy.deepcopy((base, over))
+    assert kubernetes_objects.merged(base, over) == {
+        "a": {"x": 1},
+        "env": [{"name": "a", "value": "0"}, {"name": "b", "value": "2"}, {"name": "c", "value": "3"}],
+        "list": [3],
+        "new": 1,
+    }
+    assert (base, over) == before
+    assert kubernetes_objects.merged(base, {}) == base
+
+
+def test_a_manifest_is_read_with_what_is_laid_over_it(tmp_path):
+    path = tmp_path / "manifest.yaml"
+    path.write_text(MANIFEST)
+    first, second = applying.read_manifest(path, [{**CONFIG_MAP, "data": {"a": "3", "b": None}}])
+    assert first["data"] == {"a": "3"} and "data" not in second
+    with pytest.raises(kubernetes.KubernetesError, match="has no ConfigMap trading/two, which is to be changed"):
+        applying.read_manifest(path, [thing("ConfigMap", "two", namespace="trading")])
+    for text, said in (("a: [", "is no YAML"), ("- a\n", "no object of Kubernetes"), ("kind: A\n", "no object")):
+        path.write_text(text)
+        with pytest.raises(kubernetes.KubernetesError, match=said):
+            applying.read_manifest(path, [])
+
+
+def test_check_mode_tells_of_a_manifest_that_is_not_there_yet(tmp_path, monkeypatch):
+    class Module:
+        check_mode = True
+        params = {"objects": None, "manifest": str(tmp_path / "a.yaml"), "overlays": [], "part": "x"}
+
+    assert applying.run(Module)["steps"] == [f"apply {tmp_path}/a.yaml"]
+    (tmp_path / "a.yaml").write_text(MANIFEST)
+    monkeypatch.setattr(kubernetes, "credentials", lambda: "")
+    assert applying.run(Module)["steps"] == ["create ConfigMap trading/one", "create ConfigMap other/one"]
 
 
 @pytest.mark.parametrize(
