@@ -67,8 +67,8 @@ class Redis:
     def member(self, slot: str, **more: object) -> redis.Redis:
         return redis.Redis(host=f"{slot}.{self.domain}", port=PORT, **self.options(**more))
 
-    def sentinel(self, slot: str) -> redis.Redis:
-        return redis.Redis(host=f"{slot}.{self.domain}", port=SENTINEL_PORT, **self.options())
+    def sentinel(self, slot: str, **more: object) -> redis.Redis:
+        return redis.Redis(host=f"{slot}.{self.domain}", port=SENTINEL_PORT, **self.options(**more))
 
     def primary(self) -> str:
         """The slot that a majority of the Sentinels names, empty when none does."""

