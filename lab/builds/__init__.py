@@ -87,7 +87,7 @@ def go_command(directory: Path, package: str, flags: str, target: Path, tags: st
         "-n",
         "10",
         go(),
-        *(["build"] if tested == package else ["test", "-c"]),
+        *(["build"] if tested == package else ["test", "-c", "-vet=off"]),
         "-mod=readonly",
         "-trimpath",
         "-ldflags",

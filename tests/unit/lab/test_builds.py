@@ -258,7 +258,7 @@ def test_the_tests_of_a_package_are_a_command(tmp_path, monkeypatch):
     (tmp_path / "go.mod").write_text("module tool\n\ngo 1.26.8\n")
     builds.go_command(tmp_path, "example.com/tool.test", "-s", tmp_path / "tool")
     builds.go_command(tmp_path, "example.com/tool", "-s", tmp_path / "tool")
-    assert [line[4:6] for line in lines] == [["test", "-c"], ["build", "-mod=readonly"]]
+    assert [line[4:7] for line in lines] == [["test", "-c", "-vet=off"], ["build", "-mod=readonly", "-trimpath"]]
     assert [line[-1] for line in lines] == ["example.com/tool", "example.com/tool"]
 
 
