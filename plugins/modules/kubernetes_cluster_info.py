@@ -137,6 +137,20 @@ encryption:
   returned: always
   type: list
   elements: str
+authorities:
+  description: The cluster's authorities that this host trusts, each by a part of its hash, the one that signs first.
+  returned: always
+  type: list
+  elements: str
+strays:
+  description: Files of this host that trust other authorities, or hold a certificate that another one has signed.
+  returned: always
+  type: list
+  elements: str
+signs_since:
+  description: When this host's key for tokens of service accounts was written, in seconds since 1970, 0 without one.
+  returned: always
+  type: int
 holds_etcd:
   description: The etcd volume of this host holds a member's data.
   returned: always
@@ -148,13 +162,13 @@ identity:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import certificates, cluster_client, kubernetes
 
 
 def read(params):
     """Return the module's answer for its parameters.
 
-    :raises OSError, ValueError: a local file cannot be read.
+    :raises OSError, ValueError, CertificateError: a local file cannot be read.
     """
     found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="", kubelet="")
     if found["joined"]:
@@ -192,7 +206,7 @@ def main():
 
     try:
         found, sentence = cluster_client.gate(module, read, missing)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, certificates.CertificateError) as error:
         module.fail_json(msg=f"Kubernetes cannot be read from this host: {error}.")
     cluster_client.leave(module, found, sentence)
 
