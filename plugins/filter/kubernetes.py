@@ -28,9 +28,9 @@ _PROVIDER = re.compile(r"aws:///[a-z0-9-]+/i-[0-9a-f]{8,17}\Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\Z")
 #: Keys that rotations have made, by their numbers; the first one has a name of its own.
 _LATER_KEY = re.compile(r"kubernetes/encryption_keys/(\d+)\Z")
-#: The authorities of a cluster and its key for tokens, as secrets below C(kubernetes/); those of a rotation are below
-#: C(_NEXT) until nobody needs the former ones.
-_AUTHORITIES = ("ca", "etcd_ca", "front_proxy_ca")
+#: The authorities of a cluster, with their files in kubeadm's directory, and its key for tokens, as secrets below
+#: C(_BASE); those of a rotation are below C(_NEXT) until nobody needs the former ones.
+_AUTHORITIES = {"ca": "ca", "etcd_ca": "etcd/ca", "front_proxy_ca": "front-proxy-ca"}
 _TOKENS = "service_account_key"
 _PARTS = tuple(f"{name}/{part}" for name in _AUTHORITIES for part in ("key", "certificate")) + (_TOKENS,)
 _BASE, _NEXT = "kubernetes/", "kubernetes/next/"
@@ -188,7 +188,7 @@ def kubernetes_key_choice(keys, own, others=(), step=""):
 def _choice(known, own, others, step):
     """Return which of the known names a host is to have after a step of a rotation to the last one."""
     newest = known[-1]
-    names = [name for name in own or others or [newest] if name in known] or [newest]
+    names = [name for name in own or others or [newest] if name in known]
     rest = [name for name in names if name != newest]
     if step == "add" and newest not in names:
         return [*names, newest]
@@ -257,7 +257,8 @@ def kubernetes_authority_choice(authorities, own, others=(), step=""):
     :arg step: of a rotation: C(add), C(promote) or C(drop), empty for none.
     """
     known = {item["name"]: item for item in authorities}
-    return [known[name] for name in _choice(list(known), own, others, step)]
+    # Of a host that has others alone the files are compared with the newest ones, and refused.
+    return [known[name] for name in _choice(list(known), own, others, step) or list(known)[-1:]]
 
 
 def kubernetes_pki_files(chosen, directory):
@@ -268,7 +269,7 @@ def kubernetes_pki_files(chosen, directory):
     :arg directory: where kubeadm looks for them.
     """
     signing, files = chosen[0]["secrets"], []
-    for secret, path in zip(_AUTHORITIES, ("ca", "etcd/ca", "front-proxy-ca")):
+    for secret, path in _AUTHORITIES.items():
         bundle = _bundle(item["secrets"][f"{secret}/certificate"] for item in chosen)
         files.append({"dest": f"{directory}/{path}.crt", "content": bundle, "mode": "0644"})
         key = {"dest": f"{directory}/{path}.key", "content": signing[f"{secret}/key"], "mode": "0600", "secret": True}
@@ -279,8 +280,8 @@ def kubernetes_pki_files(chosen, directory):
 
 
 def kubernetes_authority_step(views, secrets):
-    """Return the first step that a rotation of the authorities has still to do: C(add), C(promote), C(drop), C(end) when
-    every host has the next ones alone, or C(new) when none is under way.
+    """Return the first step that a rotation of the authorities has still to do: C(add), C(promote), C(drop), C(end)
+    when every host has the next ones alone, or C(new) when none is under way.
 
     :arg views: what kubernetes_cluster_info returned on all nodes.
     :arg secrets: the secrets of the platform, by name.
