@@ -304,6 +304,23 @@ def kubernetes_authority_step(views, secrets):
     return "end"
 
 
+def kubernetes_authority_hours(views, newest, step, hours, now):
+    """Return for how many hours a step of a rotation must not begin yet; 0 when it has begun on a control plane.
+
+    :arg views: what kubernetes_cluster_info returned on all nodes.
+    :arg newest: name of the next authorities.
+    :arg step: C(promote) or C(drop).
+    :arg hours: what must lie between the end of the step before and this one.
+    :arg now: seconds since 1970.
+    """
+    controls = [view for view in views if view["manifests"]]
+    lists = [view["authorities"] for view in controls]
+    if any(names[0] == newest if step == "promote" else names == [newest] for names in lists):
+        return 0
+    since = max(view["trusted_since"] for view in controls)
+    return max(0, round(float(hours) - (float(now) - since) / 3600, 1))
+
+
 def kubernetes_programs(files):
     """Return files of a release as the module artifacts takes them, each linked by its name from /usr/local/bin."""
     return [
@@ -532,6 +549,7 @@ class FilterModule:
             "kubernetes_args": kubernetes_args,
             "kubernetes_authorities": kubernetes_authorities,
             "kubernetes_authority_choice": kubernetes_authority_choice,
+            "kubernetes_authority_hours": kubernetes_authority_hours,
             "kubernetes_authority_step": kubernetes_authority_step,
             "kubernetes_ca": kubernetes_ca,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,

@@ -55,7 +55,7 @@ def is_signed(pem, authority):
 
 def read(root="/"):
     """Return what this host's files say: C(authorities), those that it trusts, the one that signs first; C(strays), the
-    files that trust others or hold a certificate of another one; C(signs_since), when its key for tokens was written.
+    files that trust others or hold a certificate of another one; C(trusted_since), when its authorities last changed.
 
     :raises OSError, CertificateError: a file cannot be read.
     """
@@ -74,6 +74,6 @@ def read(root="/"):
         issuer = text(authority)
         leaves = {path: shown(text(path)) for path in signed} if issuer and certificates.HAS_CRYPTOGRAPHY else {}
         strays.update(path for path, pem in leaves.items() if pem and not is_signed(pem, issuer))
-    key = os.path.join(root, f"{PKI}/sa.key".lstrip("/"))
-    since = int(os.stat(key).st_mtime) if os.path.exists(key) else 0
-    return {"authorities": found, "strays": sorted(strays), "signs_since": since}
+    bundle = os.path.join(root, f"{PKI}/ca.crt".lstrip("/"))
+    since = int(os.stat(bundle).st_mtime) if os.path.exists(bundle) else 0
+    return {"authorities": found, "strays": sorted(strays), "trusted_since": since}

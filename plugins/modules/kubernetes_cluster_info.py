@@ -147,8 +147,8 @@ strays:
   returned: always
   type: list
   elements: str
-signs_since:
-  description: When this host's key for tokens of service accounts was written, in seconds since 1970, 0 without one.
+trusted_since:
+  description: When the authorities that this host trusts, or their order, last changed, in seconds since 1970, or 0.
   returned: always
   type: int
 holds_etcd:

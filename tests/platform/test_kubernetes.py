@@ -217,15 +217,17 @@ def test_authorities_rotated_while_everything_goes_on_and_former_ones_are_refuse
         cut_off(rotate, [], "trust | Let what asks", 2)
         playbook_changes("kubernetes")
         cut_off(rotate, [], "rotate_authorities_publish | Let pods", 1)
-        follow()
-        cut_off(rotate, [], "trust | Let what asks", 2)
-        playbook_changes("kubernetes")
-        cut_off(rotate, [], "rotate_authorities_step | Give the kubelet a certificate", 2)
         playbook_changes(rotate)
-        follow()
         both = nodes.trusted()
         (new,) = {name for names in both.values() for name in names} - {old}
-        assert both == dict.fromkeys(nodes.names, [new, old]), "the former one is trusted until its tokens have ended"
+        assert both == dict.fromkeys(nodes.names, [old, new]), "people outside have the time to trust both"
+        follow()
+        cut_off(rotate, at_once, "trust | Let what asks", 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, at_once, "rotate_authorities_step | Give the kubelet a certificate", 2)
+        playbook_changes(rotate)
+        follow()
+        assert nodes.trusted() == dict.fromkeys(nodes.names, [new, old]), "the former tokens have the time to end"
         former.api(next(iter(former.edges))).call("GET", "/api/v1/nodes")
         before = nodes.processes()
         assert playbook_changes("kubernetes") == 0

@@ -369,22 +369,29 @@ def test_it_is_carried_to_its_end_however_often_it_is_cut_off(tmp_path):
     assert "A rotation to new authorities would begin" in hosts.play("--check")
     assert hosts.held() == before and hosts.done() == []
 
-    cuts = [
-        # The second control plane has its files, and what asks the API from it trusts the former authority alone.
-        ("trust | Let what asks", 2),
-        ("rotate_authorities_publish | Let pods", 1),
+    at_once = {"kubernetes_authorities_overlap": 0}
+    # The second control plane has its files, and what asks the API from it trusts the former authority alone.
+    hosts.cut_off("trust | Let what asks", 2)
+    assert_all_trust_each_other(hosts)
+    hosts.cut_off("rotate_authorities_publish | Let pods")
+    shown = " ".join(hosts.play().split())
+    assert re.search(r"besides the former ones[.] Run this again in 2[34][.]\d hours", shown)
+    (new,) = {name for names in hosts.lists().values() for name in names} - {old}
+    assert hosts.lists() == dict.fromkeys(NODES, [old, new])
+    assert_all_trust_each_other(hosts)
+    for task, turn in [
         # The first one has new certificates, and what asks the API from it trusts the new authority alone.
         ("trust | Let what asks", 1),
         ("roll | Start the kubelet with its", 2),
         # Past two control planes, the kubelet of the second one.
         ("rotate_authorities_step | Give the kubelet a certificate", 4),
-    ]
-    for task, turn in cuts:
-        hosts.cut_off(task, turn)
+    ]:
+        hosts.cut_off(task, turn, **at_once)
         assert_all_trust_each_other(hosts)
-    (new,) = {name for names in hosts.lists().values() for name in names} - {old}
-    shown = hosts.play()
-    assert re.search(r"Run this again in 2[34][.]\d hours \(kubernetes_authorities_overlap\)", " ".join(shown.split()))
+    # What has begun goes on without waiting.
+    shown = " ".join(hosts.play().split())
+    assert "and every certificate is to be of them" in shown
+    assert re.search(r"Run this again in 2[34][.]\d hours \(kubernetes_authorities_overlap\) to take the former", shown)
     assert hosts.lists() == dict.fromkeys(NODES, [new, old])
     assert all(found["strays"] == [] for found in hosts.read().values())
     assert_all_trust_each_other(hosts)
@@ -394,9 +401,9 @@ def test_it_is_carried_to_its_end_however_often_it_is_cut_off(tmp_path):
     assert fresh == ["control-1 publish add 2", "control-1 publish promote 2"], "what is done is not done again"
 
     for task, turn in [("trust | Let what asks", 2), ("rotate_authorities_clean | Remove", 1)]:
-        hosts.cut_off(task, turn, kubernetes_authorities_overlap=0)
+        hosts.cut_off(task, turn, **at_once)
         assert_all_trust_each_other(hosts)
-    hosts.play(kubernetes_authorities_overlap=0)
+    hosts.play(**at_once)
     assert hosts.lists() == dict.fromkeys(NODES, [new])
     assert all(found["strays"] == [] for found in hosts.read().values())
     assert_all_trust_each_other(hosts)

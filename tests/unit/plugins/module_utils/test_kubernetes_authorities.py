@@ -126,6 +126,29 @@ def test_what_is_left_of_a_removal_begins_no_rotation_and_what_is_left_of_the_ma
         assert step([view([OLD])], {**FORMER, name: value}) == "new", name
 
 
+@pytest.mark.parametrize(
+    ("name", "lists", "left"),
+    [
+        ("promote", [[OLD, NEW], [OLD, NEW]], 23),
+        ("promote", [[OLD, NEW], [NEW, OLD]], 0),
+        ("promote", [[NEW], [NEW, OLD]], 0),
+        ("drop", [[NEW, OLD], [NEW, OLD]], 23),
+        ("drop", [[NEW, OLD], [NEW]], 0),
+        ("drop", [[NEW], [NEW]], 0),
+    ],
+)
+def test_a_step_waits_until_it_has_begun(name, lists, left):
+    now, since = 10**9, (10**9 - 3600, 10**9 - 7200)
+    views = [
+        {**view(names), "manifests": ["etcd"], "trusted_since": at} for names, at in zip(lists, since, strict=True)
+    ]
+    # A worker that has just joined delays nothing.
+    views.append({**view([OLD, NEW]), "manifests": [], "trusted_since": now})
+    assert filters.kubernetes_authority_hours(iter(views), NEW, name, 24, now) == left
+    assert filters.kubernetes_authority_hours(views, NEW, name, "0", now) == 0
+    assert filters.kubernetes_authority_hours(views, NEW, name, 24, now + 86400) == 0
+
+
 def test_the_first_signs_and_all_are_trusted():
     files = {item["dest"]: item for item in filters.kubernetes_pki_files([KNOWN[1], KNOWN[0]], "/pki")}
     assert set(files) == {
@@ -174,7 +197,7 @@ def host(tmp_path):
 
 
 def test_a_bare_host_has_none(host):
-    assert host({}) == {"authorities": [], "strays": [], "signs_since": 0}
+    assert host({}) == {"authorities": [], "strays": [], "trusted_since": 0}
 
 
 def test_what_trusts_or_shows_another_authority_is_a_stray(host):
@@ -189,11 +212,10 @@ def test_what_trusts_or_shows_another_authority_is_a_stray(host):
         "/etc/kubernetes/pki/etcd/server.crt": leaf(etcd)[0],
         "/etc/kubernetes/admin.conf": kubeconfig(old["ca/certificate"], cert),
         "/etc/kubernetes/kubelet.conf": kubeconfig(old["ca/certificate"]),
-        "/etc/kubernetes/pki/sa.key": "key",
         authorities.KUBELET: cert + key,
     }
     found = host(files)
-    assert found["authorities"] == [OLD] and found["strays"] == [] and found["signs_since"] > 1e9
+    assert found["authorities"] == [OLD] and found["strays"] == [] and found["trusted_since"] > 1e9
     found = host({"/etc/kubernetes/pki/ca.crt": both})
     assert found["authorities"] == [OLD, NEW]
     assert found["strays"] == ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"]
