@@ -276,6 +276,7 @@ class Hosts:
             **os.environ,
             "ANSIBLE_CONFIG": str(self.path / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
+            "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_HOME": str(self.path / "home"),
             "STAND_IN_SECRETS": str(self.secrets_file),
         }
