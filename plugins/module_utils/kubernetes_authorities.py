@@ -68,8 +68,8 @@ def read(root="/"):
             return handle.read()
 
     found = names(text(f"{PKI}/ca.crt"))
-    # One that a join has not written yet trusts nothing.
-    strays = {path for path in KUBECONFIGS if text(path) and set(trusted(text(path))) != set(found)}
+    # One that is not there, or names the file itself, trusts nothing else.
+    strays = {path for path in KUBECONFIGS if set(trusted(text(path))) not in (set(), set(found))}
     for authority, signed in SIGNED.items():
         issuer = text(authority)
         leaves = {path: shown(text(path)) for path in signed} if issuer and certificates.HAS_CRYPTOGRAPHY else {}
