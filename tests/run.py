@@ -83,7 +83,7 @@ def suite(name: str) -> list[Suite]:
     if name == "lint":
         return [Suite("lint", lint_commands(), variables=WITHOUT_INVENTORY)]
     if name == "unit":
-        return [Suite("unit", [pytest_command("unit", "tests/unit")])]
+        return [Suite("unit", [pytest_command("unit", "tests/unit", "-m", "not long")])]
     if name == "build":
         return [Suite("build", [pytest_command("build", "tests/build")])]
     if name == "aws":
@@ -104,6 +104,7 @@ def suite(name: str) -> list[Suite]:
             kubernetes_suite("faults-kubernetes", "test_kubernetes", page, ["kubernetes-1.37"]),
             kubernetes_suite("faults-upgrade", "test_kubernetes_upgrade", page, ["kubernetes-1.36", "kubernetes-1.37"]),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
+            Suite("faults-unit", [pytest_command("faults-unit", "tests/unit", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
         ]
     known = ", ".join([*DEFAULT, "faults", *(f"role:{role}" for role in scenarios())])
@@ -114,7 +115,7 @@ def kubernetes_suite(name: str, tests: str, page: list[str], versions: list[str]
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     build = [sys.executable, "-m", "lab.builds", *versions]
     commands = [build, pytest_command(name, f"tests/platform/{tests}.py"), page]
-    return Suite(name, commands, 120, {"TIERS": KUBERNETES_TIERS})
+    return Suite(name, commands, 240, {"TIERS": KUBERNETES_TIERS})
 
 
 def role_suite(*roles: str) -> Suite:
