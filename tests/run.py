@@ -85,7 +85,7 @@ def suite(name: str) -> list[Suite]:
     if name == "lint":
         return [Suite("lint", lint_commands(), variables=WITHOUT_INVENTORY)]
     if name == "unit":
-        return [Suite("unit", [pytest_command("unit", "tests/unit")])]
+        return [Suite("unit", [pytest_command("unit", "tests/unit", "-m", "not long")])]
     if name == "build":
         return [Suite("build", [pytest_command("build", "tests/build")])]
     if name == "aws":
@@ -112,6 +112,7 @@ def suite(name: str) -> list[Suite]:
                 "faults-etcd", "test_kubernetes_external_etcd", page, [BUILDS], tiers="control,quorum,workers,edge"
             ),
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
+            Suite("faults-unit", [pytest_command("faults-unit", "tests/unit", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
             # The second goes on with the hosts of the first.
             replace(role_suite("kubernetes", "kubernetes_addons"), name="role:kubernetes"),
@@ -121,7 +122,7 @@ def suite(name: str) -> list[Suite]:
 
 
 def kubernetes_suite(
-    name: str, tests: str, page: list[str], versions: list[str], tiers: str = KUBERNETES_TIERS, minutes: int = 120
+    name: str, tests: str, page: list[str], versions: list[str], tiers: str = KUBERNETES_TIERS, minutes: int = 240
 ) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     commands = [build_command(*versions), pytest_command(name, f"tests/platform/{tests}.py"), page]

@@ -19,6 +19,7 @@ except ImportError:
     HAS_CRYPTOGRAPHY = False
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities as authority_files
 from ansible_collections.selfhosted.ec2.plugins.plugin_utils import member_start
 
 #: Names that EC2 gives instances, by address or by id (EC2 User Guide, "Amazon EC2 instance hostname types").
@@ -30,6 +31,12 @@ _LATER_KEY = re.compile(r"kubernetes/encryption_keys/(\d+)\Z")
 #: The oldest kernels: Cilium 1.20, Documentation/operations/system_requirements.rst; Calico 3.32 beside kube-proxy
 #: by nftables, docs.tigera.io, getting-started/kubernetes/nftables.
 _KERNELS = {"cilium": (5, 10), "calico": (5, 13)}
+#: The authorities of a cluster, with their files in kubeadm's directory, and its key for tokens, as secrets below
+#: C(_BASE); those of a rotation are below C(_NEXT) until nobody needs the former ones.
+_AUTHORITIES = {"ca": "ca", "etcd_ca": "etcd/ca", "front_proxy_ca": "front-proxy-ca"}
+_TOKENS = "service_account_key"
+_PARTS = tuple(f"{name}/{part}" for name in _AUTHORITIES for part in ("key", "certificate")) + (_TOKENS,)
+_BASE, _NEXT = "kubernetes/", "kubernetes/next/"
 #: The first of etcd 3.5 from which 3.6 is safe to reach.
 _ETCD_BEFORE_36 = (3, 5, 26)
 
@@ -195,18 +202,20 @@ def kubernetes_key_choice(keys, own, others=(), step=""):
     :arg step: of a rotation to the newest key: C(add), C(promote) or C(drop), empty for none; C(all) lets all be read.
     """
     known = {key["name"]: {"name": key["name"], "secret": key["secret"]} for key in keys}
-    newest = keys[-1]["name"]
+    names = _choice(list(known), own, others, step)
+    if step == "all":
+        names += [name for name in reversed(known) if name not in names]
+    return [known[name] for name in names]
+
+
+def _choice(known, own, others, step):
+    """Return which of the known names a host is to have after a step of a rotation to the last one."""
+    newest = known[-1]
     names = [name for name in own or others or [newest] if name in known]
     rest = [name for name in names if name != newest]
     if step == "add" and newest not in names:
-        names = [*names, newest]
-    elif step == "promote":
-        names = [newest, *rest]
-    elif step == "drop":
-        names = [newest]
-    elif step == "all":
-        names += [name for name in reversed(known) if name not in names]
-    return [known[name] for name in names]
+        return [*names, newest]
+    return {"promote": [newest, *rest], "drop": [newest]}.get(step, names)
 
 
 def kubernetes_key_step(views, newest):
@@ -225,6 +234,114 @@ def kubernetes_key_step(views, newest):
     if any(len(names) > 1 for names in lists) or any(view["applied"][1:] == ["key"] for view in views):
         return "drop"
     return "new"
+
+
+def kubernetes_authorities(secrets):
+    """Return the authorities of the cluster that the platform has, those of before a rotation first: dicts C(name) and
+    C(secrets), the values by their names below C(kubernetes/).
+
+    :arg secrets: the secrets of the platform, by name.
+    """
+    found = [{part: secrets[base + part] for part in _PARTS if base + part in secrets} for base in (_BASE, _NEXT)]
+    # At its end the next ones are copied over the former ones.
+    if len(found[1]) < len(_PARTS):
+        found = found[:1]
+    elif found[0].get("ca/certificate") == found[1]["ca/certificate"]:
+        found = found[1:]
+
+    def name(values):
+        text = values.get("ca/certificate", "")
+        return next(iter(authority_files.names(text)), hashlib.sha256(text.encode()).hexdigest()[:12])
+
+    return [{"name": name(values), "secrets": values} for values in found]
+
+
+def kubernetes_ca(secrets):
+    """Return what a client of the API trusts, PEM: the cluster's authority, and during a rotation the next one, too.
+
+    :arg secrets: the secrets of the platform, by name.
+    """
+    return _bundle(item["secrets"]["ca/certificate"] for item in kubernetes_authorities(secrets))
+
+
+def _bundle(texts):
+    """Return PEM texts as one; a single one as it is."""
+    texts = list(texts)
+    return texts[0] if len(texts) == 1 else "".join(text.rstrip("\n") + "\n" for text in texts)
+
+
+def kubernetes_authority_choice(authorities, own, others=(), step=""):
+    """Return the authorities for a host, the ones that sign first; what it has it keeps, and a new one takes what the
+    others have.
+
+    :arg authorities: what C(kubernetes_authorities) returns.
+    :arg own: names of those that this host has.
+    :arg others: names of those that another control plane has.
+    :arg step: of a rotation: C(add), C(promote) or C(drop), empty for none.
+    """
+    known = {item["name"]: item for item in authorities}
+    # Of a host that has others alone the files are compared with the newest ones, and refused.
+    return [known[name] for name in _choice(list(known), own, others, step) or list(known)[-1:]]
+
+
+def kubernetes_pki_files(chosen, directory):
+    """Return the files of a control plane from its authorities, as the module config_files takes them: it trusts all of
+    them, and the first ones sign. kubeadm, too, signs with the first certificate of a file.
+
+    :arg chosen: what C(kubernetes_authority_choice) returns.
+    :arg directory: where kubeadm looks for them.
+    """
+    signing, files = chosen[0]["secrets"], []
+    for secret, path in _AUTHORITIES.items():
+        bundle = _bundle(item["secrets"][f"{secret}/certificate"] for item in chosen)
+        files.append({"dest": f"{directory}/{path}.crt", "content": bundle, "mode": "0644"})
+        key = {"dest": f"{directory}/{path}.key", "content": signing[f"{secret}/key"], "mode": "0600", "secret": True}
+        files.append(key)
+    files.append({"dest": f"{directory}/sa.key", "content": signing[_TOKENS], "mode": "0600", "secret": True})
+    public = _bundle(kubernetes_public_key(item["secrets"][_TOKENS]) for item in chosen)
+    return [*files, {"dest": f"{directory}/sa.pub", "content": public, "mode": "0644"}]
+
+
+def kubernetes_authority_step(views, secrets):
+    """Return the first step that a rotation of the authorities has still to do: C(add), C(promote), C(drop), C(end)
+    when every host has the next ones alone, or C(new) when none is under way.
+
+    :arg views: what kubernetes_cluster_info returned on all nodes.
+    :arg secrets: the secrets of the platform, by name.
+    """
+    begun = {name[len(_NEXT) :] for name in secrets if name.startswith(_NEXT)}
+    if not begun >= set(_PARTS):
+        # What is left of their removal, or of the making of new ones.
+        copied = any(secrets[_NEXT + part] == secrets.get(_BASE + part) for part in begun)
+        return "end" if copied else "new"
+    views = list(views)
+    newest = kubernetes_authorities(secrets)[-1]["name"]
+    lists = [view["authorities"] for view in views]
+    if any(newest not in names for names in lists):
+        return "add"
+    if any(names[0] != newest for names in lists) or any(view["strays"] for view in views):
+        return "promote"
+    # The mark of a step that was cut off when the last host had its files already.
+    if any(len(names) > 1 for names in lists) or any(view["applied"][1:] == ["authorities"] for view in views):
+        return "drop"
+    return "end"
+
+
+def kubernetes_authority_hours(views, newest, step, hours, now):
+    """Return for how many hours a step of a rotation must not begin yet; 0 when it has begun on a control plane.
+
+    :arg views: what kubernetes_cluster_info returned on all nodes.
+    :arg newest: name of the next authorities.
+    :arg step: C(promote) or C(drop).
+    :arg hours: what must lie between the end of the step before and this one.
+    :arg now: seconds since 1970.
+    """
+    controls = [view for view in views if view["manifests"]]
+    lists = [view["authorities"] for view in controls]
+    if any(names[0] == newest if step == "promote" else names == [newest] for names in lists):
+        return 0
+    since = max(view["trusted_since"] for view in controls)
+    return max(0, round(float(hours) - (float(now) - since) / 3600, 1))
 
 
 def kubernetes_programs(files):
@@ -475,6 +592,11 @@ class FilterModule:
     def filters(self):
         return {
             "kubernetes_args": kubernetes_args,
+            "kubernetes_authorities": kubernetes_authorities,
+            "kubernetes_authority_choice": kubernetes_authority_choice,
+            "kubernetes_authority_hours": kubernetes_authority_hours,
+            "kubernetes_authority_step": kubernetes_authority_step,
+            "kubernetes_ca": kubernetes_ca,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
             "kubernetes_due": kubernetes_due,
             "kubernetes_etcd_fault": kubernetes_etcd_fault,
@@ -487,6 +609,7 @@ class FilterModule:
             "kubernetes_node_limit": kubernetes_node_limit,
             "kubernetes_other_version": kubernetes_other_version,
             "kubernetes_overlap": kubernetes_overlap,
+            "kubernetes_pki_files": kubernetes_pki_files,
             "kubernetes_programs": kubernetes_programs,
             "kubernetes_provider_id": kubernetes_provider_id,
             "kubernetes_public_key": kubernetes_public_key,

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, releases
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes_authorities, releases
 
 PORT = 6443
 #: No API server is ready while etcd elects another leader.
@@ -22,7 +22,7 @@ READY_SECONDS = 30
 BASE = "/etc/kubernetes"
 #: What this host may show an API server, the one that may do most first. A kubelet may read its own node.
 ADMIN = BASE + "/admin.conf"
-KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+KUBELET = kubernetes_authorities.KUBELET
 _EMBEDDED = re.compile(r"^\s*client-(?:certificate|key)-data:\s*(\S+)\s*$", re.MULTILINE)
 #: A version's programs have a directory of their own, which the links in the path lead to.
 _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
@@ -134,10 +134,10 @@ class Client:
         return found
 
 
-def client(params, slot=None, timeout=5):
-    """Return a C(Client) of one member, with the best this host may show."""
+def client(params, slot=None, timeout=5, pem=None):
+    """Return a C(Client) of one member, with the best this host may show unless told what."""
     address = params["members"][slot or params["slot"]]
-    return Client(address, params["endpoint"], params["ca"], credentials(), timeout)
+    return Client(address, params["endpoint"], params["ca"], credentials() if pem is None else pem, timeout)
 
 
 def member_options():
@@ -150,8 +150,8 @@ def member_options():
     }
 
 
-def ready_client(params, timeout=10):
-    """Return a C(Client) of a ready API server, this host's own if it is.
+def ready_client(params, timeout=10, pem=None):
+    """Return a C(Client) of a ready API server, this host's own if it is; I(pem) as C(client) has it.
 
     :raises KubernetesError: none is ready within C(READY_SECONDS).
     """
@@ -161,7 +161,7 @@ def ready_client(params, timeout=10):
         views = cluster_client.ask_all(order, lambda slot: member_view(client(params, slot)))
         for slot in order:
             if views[slot]["ready"]:
-                return client(params, slot, timeout)
+                return client(params, slot, timeout, pem)
         if time.monotonic() > end:
             break
         time.sleep(1)
@@ -274,7 +274,7 @@ def addresses(name):
 def read_disk(etcd_directory, root="/"):
     """Return what this host's files say, as the module kubernetes_cluster_info returns it.
 
-    :raises OSError, ValueError: the identity file cannot be read.
+    :raises OSError, ValueError, CertificateError: the identity file or a certificate cannot be read.
     """
 
     def place(path):
@@ -299,6 +299,7 @@ def read_disk(etcd_directory, root="/"):
         "swap": len(read_text(place("/proc/swaps")).splitlines()) > 1,
         "applied": read_mark(place(BASE + "/platform/applied")),
         "encryption": _KEY_NAME.findall(read_text(place(BASE + "/platform/encryption.yaml"))),
+        **kubernetes_authorities.read(root),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
     }

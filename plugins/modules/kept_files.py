@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   files:
-    description: Files to keep, patterns of the shell. They need names of their own, whatever their directories.
+    description: Files to keep, patterns of the shell.
     type: list
     elements: str
     required: true
@@ -71,6 +71,11 @@ def found(patterns):
     return sorted(path for pattern in patterns for path in glob.glob(pattern) if os.path.isfile(path))
 
 
+def copy_of(directory, number, path):
+    """Return where a file's copy is; files of several directories may have the same name."""
+    return os.path.join(directory, f"{number}-{os.path.basename(path)}")
+
+
 def keep(directory, patterns, check_mode):
     """Copy the files, all or none; return those that were copied."""
     if os.path.exists(directory):
@@ -80,8 +85,8 @@ def keep(directory, patterns, check_mode):
         fresh = directory + ".new"
         shutil.rmtree(fresh, ignore_errors=True)
         os.makedirs(fresh, mode=0o700)
-        for path in paths:
-            shutil.copy2(path, os.path.join(fresh, os.path.basename(path)))
+        for number, path in enumerate(paths):
+            shutil.copy2(path, copy_of(fresh, number, path))
         with open(os.path.join(fresh, INDEX), "w", encoding="utf-8") as handle:
             json.dump(paths, handle)
         os.rename(fresh, directory)
@@ -104,8 +109,8 @@ def restore(directory, patterns, check_mode):
     with open(os.path.join(directory, INDEX), encoding="utf-8") as handle:
         kept = json.load(handle)
     changed = []
-    for path in kept:
-        copy = os.path.join(directory, os.path.basename(path))
+    for number, path in enumerate(kept):
+        copy = copy_of(directory, number, path)
         if content(path) == content(copy):
             continue
         changed.append(path)

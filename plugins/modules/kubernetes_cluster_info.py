@@ -146,6 +146,20 @@ encryption:
   returned: always
   type: list
   elements: str
+authorities:
+  description: The cluster's authorities that this host trusts, each by a part of its hash, the one that signs first.
+  returned: always
+  type: list
+  elements: str
+strays:
+  description: Files of this host that trust other authorities, or hold a certificate that another one has signed.
+  returned: always
+  type: list
+  elements: str
+trusted_since:
+  description: When the authorities that this host trusts, or their order, last changed, in seconds since 1970, or 0.
+  returned: always
+  type: int
 holds_etcd:
   description: The etcd volume of this host holds a member's data.
   returned: always
@@ -157,13 +171,13 @@ identity:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import certificates, cluster_client, kubernetes
 
 
 def read(params):
     """Return the module's answer for its parameters.
 
-    :raises OSError, ValueError: a local file cannot be read.
+    :raises OSError, ValueError, CertificateError: a local file cannot be read.
     """
     found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="", kubelet="")
     if found["joined"]:
@@ -201,7 +215,7 @@ def main():
 
     try:
         found, sentence = cluster_client.gate(module, read, missing)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, certificates.CertificateError) as error:
         module.fail_json(msg=f"Kubernetes cannot be read from this host: {error}.")
     cluster_client.leave(module, found, sentence)
 

@@ -64,6 +64,9 @@ options:
       value:
         description: A text to write instead of a random one. It is not kept out of logs, so it must be no secret.
         type: str
+      copy_of:
+        description: Name of another secret below O(path), whose value this one shall have, whatever it has.
+        type: str
       replace:
         description:
           - Write over what exists, always with a new random text, or where it is not the given O(secrets[].value).
@@ -136,6 +139,9 @@ def secret_faults(entry):
     name = entry["name"]
     if not NAME.match(name):
         return [f"The secret {name!r} has no valid name; it must be like postgresql/superuser_password."]
+    if entry.get("copy_of"):
+        good = NAME.match(entry["copy_of"])
+        return [] if good else [f"The secret {name} cannot be a copy of {entry['copy_of']!r}, which is no name."]
     if entry["kind"] != "random":
         what = "certificate authority" if entry["kind"] == "ca" else "key"
         return [f"The {what} {name} cannot be replaced."] if entry["replace"] else []
@@ -189,12 +195,25 @@ def to_replace(secrets, have, store):
     ]
 
 
+def to_copy(secrets, have, store):
+    """Return the entries that shall have the value of another secret and have not."""
+    found = []
+    for entry in secrets:
+        if entry.get("copy_of"):
+            value, known = store.get(entry["copy_of"]), entry["name"] in have
+            if not known or store.get(entry["name"]) != value:
+                found.append({"name": entry["name"], "kind": "copy", "value": value, "overwrite": known})
+    return found
+
+
 def create(plan, store, common_name):
     """Carry out the plan of C(secrets_plan.plan)."""
     for entry in plan:
         if entry["kind"] == "random":
             text = secrets_plan.random_text(entry["length"], entry["alphabet"])
             store.put(entry["name"], entry["value"] or text, entry.get("overwrite", False))
+        elif entry["kind"] == "copy":
+            store.put(entry["name"], entry["value"], entry["overwrite"])
         elif entry["kind"] == "key":
             store.put(entry["name"], secrets_plan.new_key())
         else:
@@ -217,8 +236,9 @@ def manage(params, ssm, check_mode):
         return outcome(path, [], names)
     store = Store(ssm, path, params["tags"])
     try:
-        plan = secrets_plan.plan(params["secrets"], have)
-        plan += to_replace(params["secrets"], have, store)
+        made = [entry for entry in params["secrets"] if not entry.get("copy_of")]
+        plan = secrets_plan.plan(made, have)
+        plan += to_replace(made, have, store) + to_copy(params["secrets"], have, store)
     except ValueError as error:
         raise aws.AwsError(f"Below {path}: {error}") from error
     if not check_mode:
@@ -248,6 +268,7 @@ def argument_spec():
         "length": {"type": "int", "default": 32},
         "alphabet": {"type": "str"},
         "value": {"type": "str"},
+        "copy_of": {"type": "str"},
         "replace": {"type": "bool", "default": False},
     }
     return {

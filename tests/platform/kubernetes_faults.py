@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 import boto3
 import kubernetes_ledger as ledger
-from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_authorities
+from botocore.exceptions import ClientError
 from faults import commit
 from operations import Operation, cut_off
 from running import ROOT, NotWell, Platform, plain, playbook_changes, tiers
@@ -81,7 +82,7 @@ class Nodes:
             domain=self.platform.domain,
             edges=self.platform.edges,
             authority=self.platform.authority,
-            ca=endpoints.secret(self.platform.name, "kubernetes/ca/certificate"),
+            ca=self.authorities(),
             pem=self._administrator(),
         )
 
@@ -93,6 +94,20 @@ class Nodes:
             except subprocess.SubprocessError:
                 continue
         raise NotWell("no control plane has an administrator's certificate")
+
+    def authorities(self) -> str:
+        """What a client of the API trusts: during a rotation that of the next authority, too."""
+        found = [endpoints.secret(self.platform.name, "kubernetes/ca/certificate")]
+        with contextlib.suppress(ClientError):
+            found.append(endpoints.secret(self.platform.name, "kubernetes/next/ca/certificate"))
+        return "\n".join(dict.fromkeys(found))
+
+    def trusted(self) -> dict[str, list[str]]:
+        """The names of the authorities that each node trusts, the one that signs first."""
+        return {
+            slot: kubernetes_authorities.names(self.platform.shell(slot, "cat /etc/kubernetes/pki/ca.crt"))
+            for slot in self.names
+        }
 
     def refresh(self) -> None:
         """Find hosts again, after an operation that gives or takes instances."""
@@ -363,6 +378,7 @@ FURTHER = {
     "an argument that no API server takes": "the first control plane takes it back, the others are not touched",
     "all data of etcd wiped, restored from S3": "no API until its end; writes after the backup are not looked for",
     "rotation of the encryption key": "each control plane restarts three times; cut off in each step and repeated",
+    "rotation of the authorities": "each control plane restarts three times, each kubelet too; cut off in each step",
     "a backup of another key's time restored": "no API until its end; writes after the backup are not looked for",
     "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
@@ -381,7 +397,7 @@ FURTHER = {
 @contextmanager
 def under_load(nodes: Nodes, name: str):
     """Clients ask the workload and write into the API, through each edge host, while the block runs; yields a dict with
-    the `moment`, and with `saved` if the block sets it: later writes are not looked for.
+    the `moment` and the `writers`, and with `saved` if the block sets it: later writes are not looked for.
 
     At the end the cluster must be well by itself, else NotWell is raised; then the dict has the `outcome`.
     """
@@ -393,7 +409,7 @@ def under_load(nodes: Nodes, name: str):
         client.start()
     try:
         time.sleep(5)
-        run = {"moment": time.monotonic()}
+        run = {"moment": time.monotonic(), "writers": writers}
         yield run
         nodes.wait_until_well()
         well = time.monotonic()

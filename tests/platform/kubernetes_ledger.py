@@ -31,7 +31,7 @@ class Cluster:
 
     :ivar edges: address by slot of the edge hosts.
     :ivar authority: file with the platform's CA certificate.
-    :ivar ca: certificate of the cluster's authority.
+    :ivar ca: certificates of the cluster's authorities.
     :ivar pem: an administrator's certificate and key.
     """
 
@@ -128,7 +128,11 @@ class Writes(Client):
 
     def __init__(self, cluster: Cluster, edge: str, rate: float = 5):
         super().__init__(edge, rate)
-        self._api = cluster.api(edge)
+        self.use(cluster)
+
+    def use(self, cluster: Cluster) -> None:
+        """Go on with what an administrator trusts and shows now."""
+        self._api = cluster.api(self.edge)
 
     def once(self, name: str) -> None:
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}

@@ -7,12 +7,15 @@ in bench/results/, not asserted.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import time
+from http import HTTPStatus
 
 import kubernetes_faults as faults
 import pytest
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities
 from operations import cut_off
 from results import record
 from running import playbook_changes, playbook_fails
@@ -234,6 +237,58 @@ def test_a_rotation_is_refused_while_a_control_plane_is_not_ready(nodes):
     assert "Kubernetes has members that are not well" in shown
     nodes.wait_until_well()
     assert nodes.keys() == keys
+
+
+def test_authorities_rotated_while_everything_goes_on_and_former_ones_are_refused(nodes):
+    """Cut off in each step and repeated, with a usual run between two cuts; one after the rotation changes nothing."""
+    rotate, at_once = "rotate_authorities_kubernetes", ["-e", "kubernetes_authorities_overlap=0"]
+    former, former_trusted = nodes.cluster, nodes.trusted()
+    (old,) = {name for names in former_trusted.values() for name in names}
+    with faults.under_load(nodes, "rotation of the authorities") as run:
+
+        def follow():
+            nodes.refresh()
+            for writer in run["writers"]:
+                writer.use(nodes.cluster)
+
+        cut_off(rotate, [], "trust | Let what asks", 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, [], "rotate_authorities_publish | Let pods", 1)
+        playbook_changes(rotate)
+        both = nodes.trusted()
+        (new,) = {name for names in both.values() for name in names} - {old}
+        assert both == dict.fromkeys(nodes.names, [old, new]), "people outside have the time to trust both"
+        follow()
+        cut_off(rotate, at_once, "trust | Let what asks", 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, at_once, "rotate_authorities_step | Give the kubelet a certificate", 2)
+        playbook_changes(rotate)
+        follow()
+        assert nodes.trusted() == dict.fromkeys(nodes.names, [new, old]), "the former tokens have the time to end"
+        # Who shows a certificate of the former one is let in, if they trust the new one, too.
+        known = dataclasses.replace(former, ca=nodes.cluster.ca)
+        known.api(next(iter(former.edges))).call("GET", "/api/v1/nodes")
+        before = nodes.processes()
+        assert playbook_changes("kubernetes") == 0
+        assert nodes.processes() == before
+        cut_off(rotate, at_once, "roll | Let kubeadm bring", 2)
+        playbook_changes("kubernetes")
+        cut_off(rotate, at_once, "rotate_authorities_clean | Remove", 1)
+        playbook_changes(rotate, *at_once)
+        follow()
+    passed(run["outcome"])
+    assert nodes.trusted() == dict.fromkeys(nodes.names, [new])
+    assert kubernetes_authorities.names(nodes.authorities()) == [new]
+    for edge in former.edges:
+        # The served certificate is not of the former authority, and nobody with one of it is let in.
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            former.api(edge).request("GET", "/readyz")
+        status, _text = dataclasses.replace(former, ca=nodes.cluster.ca).api(edge).request("GET", "/api/v1/nodes")
+        assert status == HTTPStatus.UNAUTHORIZED
+    before = nodes.processes()
+    assert playbook_changes("kubernetes") == 0
+    assert playbook_changes("kubernetes_addons") == 0
+    assert nodes.processes() == before
 
 
 def test_a_backup_of_another_keys_time_is_readable(nodes, secrets):

@@ -275,7 +275,8 @@ def test_kubeadm_is_told_how_to_change_a_host(written):
     assert written["upgrade"]["apply"]["kubernetesVersion"] == "v1.37.2"
     assert written["upgrade"]["node"]["patches"] == {"directory": "/etc/kubernetes/platform/patches"}
     assert "kubernetesVersion" not in written["upgrade"]["node"]
-    assert written["roll"]["node"] == {**written["upgrade"]["node"], "skipPhases": ["addon/coredns"]}
+    skipped = {"skipPhases": ["addon/coredns", "addon/kube-proxy"]}
+    assert written["roll"]["node"] == {**written["upgrade"]["node"], **skipped}
     names = [item["dest"].rpartition("/")[2] for item in written["restart"]]
     assert names[0] == "etcd9+merge.yaml" and len(names) == 4
     assert yaml.safe_load(written["restart"][0]["content"])["metadata"]["annotations"] == {

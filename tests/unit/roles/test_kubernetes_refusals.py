@@ -112,6 +112,10 @@ BAD = {
         "kubernetes_addons_ebs_csi_args sets endpoint",
     ),
     "profile": ({"kubernetes_profile": "strict"}, "kubernetes_profile is 'strict', it must be one of default, cis"),
+    "signing-argument": (
+        {"kubernetes_controller_manager_args": {"cluster-signing-cert-file": "x"}},
+        "kubernetes_controller_manager_args sets cluster-signing-cert-file",
+    ),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 

@@ -38,9 +38,22 @@ def test_what_was_kept_first_comes_back_and_what_came_besides_goes(place):
 
 def test_copies_that_were_cut_off_do_not_count(place):
     (place / "before.new").mkdir()
-    (place / "before.new/etcd.yaml").write_text("half")
+    (place / "before.new/1-etcd.yaml").write_text("half")
     assert run(place, "kept")
-    assert (place / "before/etcd.yaml").read_text() == "old"
+    assert (place / "before/1-etcd.yaml").read_text() == "old"
+
+
+def test_files_of_one_name_are_kept_apart(tmp_path):
+    params = {"directory": str(tmp_path / "before"), "files": [str(tmp_path / "*/ca.crt")]}
+    files = [tmp_path / "etcd/ca.crt", tmp_path / "pki/ca.crt"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(str(file))
+    assert kept_files.run({**params, "state": "kept"}, False) == [str(file) for file in files]
+    for file in files:
+        file.write_text("other")
+    assert kept_files.run({**params, "state": "restored"}, False) == [str(file) for file in files]
+    assert [file.read_text() for file in files] == [str(file) for file in files]
 
 
 def test_a_file_that_has_gone_comes_back(place):
