@@ -80,6 +80,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kafka, kafka_moves, kafka_objects, kafka_protocol
 
 RATES = ("leader.replication.throttled.rate", "follower.replication.throttled.rate")
+#: Where an option of a broker comes from that was set for it alone (DescribeConfigs, ConfigSource).
+OF_BROKER = 2
 SET = 0
 DELETE = 1
 TIMEOUT_MS = 30000
@@ -109,11 +111,20 @@ def configure(connection, resources):
 
 
 class Mover:
-    """Moves replicas, and keeps what it did as text."""
+    """Moves replicas, and keeps what it did as text.
 
-    def __init__(self, connection, params, nodes):
-        self._connection, self._params, self._nodes = connection, params, nodes
+    :arg cluster: C(kafka.Cluster).
+    :arg connection: to any broker.
+    """
+
+    def __init__(self, cluster, connection, params):
+        self._cluster, self._connection, self._params = cluster, connection, params
         self.steps = []
+
+    def _running(self, state):
+        """Return {id: name} of the brokers that can be asked: each knows and takes its own options alone."""
+        running = {key for key, item in state["brokers"].items() if not item["fenced"]}
+        return {node["id"]: name for name, node in self._cluster.nodes.items() if node["id"] in running}
 
     def _moving(self):
         """Return the partitions that move, as labels."""
@@ -121,9 +132,11 @@ class Mover:
         return [f"{topic['Name']}-{part['PartitionIndex']}" for topic in topics for part in topic["Partitions"]]
 
     def _limit(self, state):
-        """Return the resources that limit what each broker may send and take for moves."""
+        """Limit what each broker may send and take for moves."""
         limits = dict.fromkeys(RATES, str(self._params["throttle"]))
-        return [(kafka.BROKER, str(key), limits) for key in state["brokers"]]
+        for key, name in self._running(state).items():
+            with self._cluster.broker(name) as broker:
+                configure(broker, [(kafka.BROKER, str(key), limits)])
 
     def take_up(self):
         """Wait for the moves of an earlier run, at this run's rate: it may have been far too low for them.
@@ -132,7 +145,7 @@ class Mover:
         """
         if self._moving():
             if self._params["throttle"]:
-                configure(self._connection, self._limit(kafka.describe_cluster(self._connection)))
+                self._limit(kafka.describe_cluster(self._connection))
             self.await_moves()
 
     def await_moves(self):
@@ -149,24 +162,32 @@ class Mover:
             time.sleep(1)
 
     def unthrottle(self, state):
-        """Take the throttles away that this or an earlier run has set."""
-        own = {"brokers": (kafka.BROKER, [str(key) for key in state["brokers"]], RATES, 2)}
-        own["topics"] = (kafka.TOPIC, sorted(state["topics"]), kafka_objects.THROTTLES, kafka_objects.OF_TOPIC)
+        """Take the throttles away that this or an earlier run has set; return whether there were any."""
+        found = self._unset(
+            self._connection, kafka.TOPIC, sorted(state["topics"]), kafka_objects.THROTTLES, kafka_objects.OF_TOPIC
+        )
+        for key, name in self._running(state).items():
+            with self._cluster.broker(name) as broker:
+                found += self._unset(broker, kafka.BROKER, [str(key)], RATES, OF_BROKER)
+        return bool(found)
+
+    @staticmethod
+    def _unset(connection, kind, names, keys, source):
+        """Take options away where that source has set them; return those resources."""
         resources = []
-        for kind, names, keys, source in own.values():
-            for name in names:
-                found = kafka.describe_configs(self._connection, kind, [name], list(keys))[name]
-                left = [key for key in keys if key in found and found[key]["source"] == source]
+        for name in names:
+            found = kafka.describe_configs(connection, kind, [name], list(keys))[name]
+            left = [key for key in keys if key in found and found[key]["source"] == source]
+            if left:
                 resources.append((kind, name, dict.fromkeys(left)))
-        if any(options for _kind, _name, options in resources):
-            configure(self._connection, resources)
-            return True
-        return False
+        configure(connection, resources)
+        return resources
 
     def move(self, moves, state):
         """Throttle and begin."""
         if self._params["throttle"]:
-            resources = self._limit(state)
+            self._limit(state)
+            resources = []
             for name, lists in kafka_moves.throttled(moves, state["topics"]).items():
                 options = {key: value for key, value in zip(kafka_objects.THROTTLES, lists, strict=True) if value}
                 resources.append((kafka.TOPIC, name, options))
@@ -205,7 +226,7 @@ def run(module):
     params = module.params
     cluster = kafka.Cluster(params)
     with cluster.any_broker() as connection:
-        mover = Mover(connection, params, cluster.nodes)
+        mover = Mover(cluster, connection, params)
         if not module.check_mode:
             mover.take_up()
         state = kafka.describe_cluster(connection)

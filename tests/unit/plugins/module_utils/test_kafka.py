@@ -1,5 +1,6 @@
 """What the answers of Kafka's brokers and controllers mean, and how its messages are written and read."""
 
+import contextlib
 import json
 
 import pytest
@@ -80,26 +81,44 @@ def test_a_broker_tells_of_a_leader_that_is_no_longer_described(monkeypatch):
 
 
 class Moving:
-    """A broker where a partition moves until its throttle is raised."""
+    """Brokers where a partition moves until their throttle is raised; each takes its own options alone."""
 
-    def __init__(self):
-        self.rates = []
+    def __init__(self, number=None, rates=None):
+        self.number, self.rates = number, {} if rates is None else rates
+        self.nodes = NODES
+
+    def broker(self, name):
+        return contextlib.nullcontext(Moving(NODES[name]["id"], self.rates))
 
     def call(self, name, values):
         if name == "IncrementalAlterConfigs":
-            self.rates += [option["Value"] for item in values["Resources"] for option in item["Configs"]]
+            for item in values["Resources"]:
+                assert item["ResourceName"] == str(self.number), "Unexpected broker id"
+                self.rates[self.number] = [option["Value"] for option in item["Configs"]]
             return {"Responses": []}
+        if name == "DescribeConfigs":
+            assert [item["ResourceName"] for item in values["Resources"]] in (["orders"], [str(self.number)])
+            configs = [{"Name": key, "Value": "1", "ConfigSource": 2} for key in kafka_reassign.RATES]
+            of_topic = values["Resources"][0]["ResourceName"] == "orders"
+            found = {"ErrorCode": 0, "ResourceName": values["Resources"][0]["ResourceName"]}
+            return {"Results": [{**found, "Configs": [] if of_topic else configs}]}
         moving = [] if self.rates else [{"Name": "orders", "Partitions": [{"PartitionIndex": 0}]}]
         return {"Topics": moving}
 
 
 def test_moves_of_an_earlier_run_go_on_at_the_rate_of_this_one(monkeypatch):
     monkeypatch.setattr(kafka, "describe_cluster", lambda _connection: metadata())
-    broker = Moving()
-    kafka_reassign.Mover(broker, {"throttle": 5000, "wait": 0}, NODES).take_up()
-    assert broker.rates == ["5000"] * 6
-    kafka_reassign.Mover(broker, {"throttle": 7000, "wait": 0}, NODES).take_up()
-    assert broker.rates == ["5000"] * 6, "nothing moved any more"
+    brokers = Moving()
+    kafka_reassign.Mover(brokers, brokers, {"throttle": 5000, "wait": 0}).take_up()
+    assert brokers.rates == dict.fromkeys((1, 2, 3), ["5000"] * 2)
+    kafka_reassign.Mover(brokers, brokers, {"throttle": 7000, "wait": 0}).take_up()
+    assert brokers.rates == dict.fromkeys((1, 2, 3), ["5000"] * 2), "nothing moved any more"
+
+
+def test_throttles_are_taken_away_at_the_broker_itself_where_it_runs():
+    brokers = Moving()
+    assert kafka_reassign.Mover(brokers, brokers, {}).unthrottle(metadata(fenced=[3]))
+    assert brokers.rates == dict.fromkeys((1, 2), [None] * 2)
 
 
 def test_a_well_cluster():
