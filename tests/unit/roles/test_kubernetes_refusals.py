@@ -71,7 +71,7 @@ BAD = {
     "secret-object": ({"kubernetes_addons_objects": [{**OBJECT, "kind": "Secret"}]}, "has a Secret"),
     "network-policy": (
         {"kubernetes_addons_objects": [{**OBJECT, "kind": "NetworkPolicy"}]},
-        "which nothing here enforces",
+        "which nothing enforces with kubernetes_network vpc_routes",
     ),
     "removed-and-described": (
         {"kubernetes_addons_objects": [{**OBJECT, "kind": "Namespace"}], "kubernetes_addons_remove": ["a"]},

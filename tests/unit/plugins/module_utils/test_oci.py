@@ -15,7 +15,7 @@ NAME = "registry.example.com/tools/echo:1.0"
 @pytest.fixture
 def archive(tmp_path):
     path = tmp_path / "echo.tar"
-    path.write_bytes(images.archive(NAME, [images.layer({"/echo": b"a binary"})], ["/echo"]))
+    path.write_bytes(images.archive(NAME, [images.layer({"/echo": b"a binary"})], images.Runs(["/echo"], [])))
     return path
 
 

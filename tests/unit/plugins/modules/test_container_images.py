@@ -44,7 +44,7 @@ def mirror(tmp_path):
     for name in NAMES:
         path = tmp_path / oci.archive_path(name, "amd64")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(images.archive(name, [images.layer({"/run": name.encode()})], ["/run"]))
+        path.write_bytes(images.archive(name, [images.layer({"/run": name.encode()})], images.Runs(["/run"], [])))
         wanted.append({"name": name, "digest": images.digest(path)})
     return tmp_path, wanted
 
