@@ -19,6 +19,9 @@ from lab.paths import CACHE
 from tests.unit.roles import test_kubernetes_network as network
 from tests.unit.roles import test_kubernetes_schemas as schemas
 
+# Its programs are built for long.
+pytestmark = pytest.mark.long
+
 RELEASE = yaml.safe_load(manifest.OWN.read_text())["releases"]["1.37"]
 IMAGES = {"etcd": RELEASE["etcd"], "kube-apiserver": f"v{RELEASE['kubernetes']}"}
 NAME = "api.test"

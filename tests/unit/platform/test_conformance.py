@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -128,8 +129,9 @@ def test_a_suite_that_does_not_end_is_ended(conformance, tmp_path, monkeypatch):
     status, _seconds = conformance.run(["sh", "-c", "echo begun; exit 3"], tmp_path / "log", 30)
     assert (status, (tmp_path / "log").read_text()) == (3, "begun\n")
     monkeypatch.setattr(conformance, "GRACE_SECONDS", 5)
-    status, seconds = conformance.run(["sh", "-c", "trap 'exit 7' INT; sleep 30 & wait"], tmp_path / "log", 1)
-    assert status == 7 and seconds < 20
+    status, _seconds = conformance.run(["sh", "-c", "trap 'exit 7' INT; sleep 600 & wait"], tmp_path / "log", 1)
+    # The latter when its shell had no time to say otherwise.
+    assert status in (7, -signal.SIGINT)
 
 
 # The page
@@ -192,6 +194,7 @@ def cases(conformance, tmp_path_factory):
     return conformance.listed(shown)
 
 
+@pytest.mark.long
 def test_every_name_is_one_of_the_suite(conformance, cases):
     found = conformance.read()
     marked = [case for case in cases if conformance.MARK in case]
@@ -200,6 +203,7 @@ def test_every_name_is_one_of_the_suite(conformance, cases):
         assert any(case.startswith(prefix) for case in marked), prefix
 
 
+@pytest.mark.long
 def test_every_case_of_the_suite_runs_or_is_left_out_for_a_reason(conformance, cases):
     found = conformance.read()
     for case in cases:
@@ -209,6 +213,7 @@ def test_every_case_of_the_suite_runs_or_is_left_out_for_a_reason(conformance, c
             assert len(places) == 1, f"{case}: {places}"
 
 
+@pytest.mark.long
 def test_a_skipped_name_is_part_of_no_other(conformance, cases):
     for skipped in conformance.read().skips:
         assert [case for case in cases if skipped in case] == [skipped]

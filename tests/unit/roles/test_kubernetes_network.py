@@ -218,12 +218,14 @@ def manifest_of(name):
     return path
 
 
+@pytest.mark.long
 def test_the_manifest_is_the_one_that_is_pinned(real):
     name, path = real
     (version,) = OWN["files"][name]["sha256"]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == OWN["files"][name]["sha256"][version]["amd64"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("minor", schemas.MINORS)
 def test_what_the_manifest_becomes_is_valid(real, clusters, minor):
     name, path = real
@@ -232,6 +234,7 @@ def test_what_the_manifest_becomes_is_valid(real, clusters, minor):
     assert [fault for item in objects for fault in schemas.faults(item, minor)] == []
 
 
+@pytest.mark.long
 def test_its_images_are_those_that_are_known_by_digest(real, clusters):
     name, path = real
     before, after = (applying.read_manifest(str(path), parts) for parts in ([], clusters[name]["parts"]))
@@ -245,6 +248,7 @@ def images_of(objects):
     return [found["image"] for spec in specs for found in spec.get("initContainers", []) + spec["containers"]]
 
 
+@pytest.mark.long
 def test_its_pods_wait_for_nothing_that_waits_for_them(real, clusters):
     """They run before a node is ready and before the cloud has taken it up."""
     name, path = real

@@ -174,6 +174,7 @@ def test_what_it_sets_is_what_the_check_list_asks_for(written):
     assert wrong == []
 
 
+@pytest.mark.long
 def test_the_results_of_all_hosts_are_shown_and_written_once(tmp_path):
     """The tasks after the modules, which stand-ins have answered here; a second page is the same."""
     control = {
