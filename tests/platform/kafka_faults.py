@@ -281,7 +281,7 @@ def under_load(events: Events, name: str, rate: int = OPERATION_RATE):
     events.wait_until_well()
     number = str(uuid.uuid4())
     common = {"topic": TOPIC, "run": number}
-    reader = Client(events.kafka, events.directory, "read", group=f"trading-{number}", quiet=5, **common)
+    reader = Client(events.kafka, events.directory, "read", group=f"trading-{number}", patience=60, **common)
     writer = Client(events.kafka, events.directory, "write", rate=rate, **common)
     try:
         time.sleep(3)

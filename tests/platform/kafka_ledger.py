@@ -19,7 +19,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from lab import endpoints
 
@@ -170,22 +170,33 @@ def write(settings: dict, stopping: threading.Event) -> dict:
 
 
 def read(settings: dict, stopping: threading.Event) -> dict:
-    """Read as a group until told to stop, and then until nothing comes any more."""
+    """Read as a group until told to stop, and then to the end that each partition has by then."""
     found: dict[int, list[int]] = defaultdict(list)
+    reached: dict[int, int] = defaultdict(int)
     own = {"group.id": settings["group"], "auto.offset.reset": "earliest", "session.timeout.ms": 10000}
     consumer = Consumer({**settings["options"], **own, "enable.auto.commit": True, "auto.commit.interval.ms": 1000})
     consumer.subscribe([settings["topic"]])
     print(json.dumps({}), flush=True)
-    quiet = 0.0
-    while not stopping.is_set() or quiet < settings["quiet"]:
+
+    def take() -> None:
         message = consumer.poll(0.5)
         if message is None or message.error():
-            quiet += 0.5
-            continue
+            return
+        reached[message.partition()] = message.offset() + 1
         content = json.loads(message.value())
         if content.get("run") == settings["run"]:
-            quiet = 0.0
             found[message.partition()].append(content["number"])
+
+    while not stopping.is_set():
+        take()
+    partitions = consumer.list_topics(settings["topic"], timeout=30).topics[settings["topic"]].partitions
+    ends = {
+        number: consumer.get_watermark_offsets(TopicPartition(settings["topic"], number))[1] for number in partitions
+    }
+    # The leader of a partition may have changed a moment ago.
+    deadline = time.monotonic() + settings["patience"]
+    while any(reached[number] < end for number, end in ends.items()) and time.monotonic() < deadline:
+        take()
     consumer.close()
     return {"found": found}
 
