@@ -36,7 +36,8 @@ _KERNELS = {"cilium": (5, 10), "calico": (5, 13)}
 _AUTHORITIES = {"ca": "ca", "etcd_ca": "etcd/ca", "front_proxy_ca": "front-proxy-ca"}
 _TOKENS = "service_account_key"
 _PARTS = tuple(f"{name}/{part}" for name in _AUTHORITIES for part in ("key", "certificate")) + (_TOKENS,)
-_BASE, _NEXT = "kubernetes/", "kubernetes/next/"
+_BASE = "kubernetes/"
+_NEXT = "kubernetes/next/"
 #: The first of etcd 3.5 from which 3.6 is safe to reach.
 _ETCD_BEFORE_36 = (3, 5, 26)
 
