@@ -215,7 +215,8 @@ def program(cache: Path, name: str, version: str, file: str, directory: Path) ->
 def run(line: list[str], log: Path, seconds: float) -> tuple[int, float]:
     """Run the suite, its output to a file; how it ended, and after how many seconds.
 
-    When its time is over it is interrupted, which it answers by cleaning up and writing its report.
+    When its time is over it is told to end, which ginkgo takes for an interrupt: it cleans up and writes its report.
+    Not by SIGINT, which whatever runs in the background of a shell ignores.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -226,7 +227,7 @@ def run(line: list[str], log: Path, seconds: float) -> tuple[int, float]:
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             try:
                 status = process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
