@@ -175,8 +175,7 @@ class Mover:
     def _unset(connection, kind, names, keys, source):
         """Take options away where that source has set them; return those resources."""
         resources = []
-        for name in names:
-            found = kafka.describe_configs(connection, kind, [name], list(keys))[name]
+        for name, found in kafka.describe_configs(connection, kind, names, list(keys)).items():
             left = [key for key in keys if key in found and found[key]["source"] == source]
             if left:
                 resources.append((kind, name, dict.fromkeys(left)))
