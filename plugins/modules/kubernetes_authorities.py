@@ -82,10 +82,9 @@ started:
 
 import base64
 import re
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities as authorities
 
 MERGE = "application/merge-patch+json"
@@ -205,11 +204,9 @@ def wait_for(left, seconds, sentence):
 
     :raises KubernetesError: something is left.
     """
-    end = time.monotonic() + seconds
-    while found := left():
-        if time.monotonic() > end:
-            raise kubernetes.KubernetesError(f"{sentence}: {', '.join(found)}")
-        time.sleep(PAUSE)
+    _found, names = cluster_client.wait_until(left, ", ".join, seconds, PAUSE)
+    if names:
+        raise kubernetes.KubernetesError(f"{sentence}: {names}")
 
 
 def plain(path):
