@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS = 0x8913
+IFF_UP = 1
 _DIRECTORY = Path("/run/netns")
 
 
@@ -76,6 +80,13 @@ def socket_in(namespace: str, kind: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return made
+
+
+def lo_is_up(sock: socket.socket) -> bool:
+    """Whether lo is up in the namespace that the socket belongs to."""
+    request = struct.pack("16s16x", b"lo")
+    (flags,) = struct.unpack_from("16xH", fcntl.ioctl(sock, SIOCGIFFLAGS, request))
+    return bool(flags & IFF_UP)
 
 
 def command(*argv: str, text: str | None = None) -> str:

@@ -45,8 +45,13 @@ def run(lab: Lab) -> None:
         services.close()
 
 
-def _bound(namespace: str, kind: int, address: str, port: int) -> socket.socket:
+def bound(namespace: str, kind: int, address: str, port: int) -> socket.socket:
+    """A socket at an address of the namespace. Raises NetworkError in the moment before the namespace's lo is up."""
     sock = namespaces.socket_in(namespace, kind)
+    if not namespaces.lo_is_up(sock):
+        sock.close()
+        # The kernel knows no address as its own then, takes each for a broadcast, and would send answers from any.
+        raise namespaces.NetworkError(f"The lo of namespace {namespace} is not up yet.")
     # The address may be put on the router a moment later than the router is made.
     sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
     sock.bind((address, port))
@@ -54,8 +59,8 @@ def _bound(namespace: str, kind: int, address: str, port: int) -> socket.socket:
 
 
 def _dns_server(namespace: str, address: str, resolver: Callable[[], dns.Resolver | None]) -> dns.Server:
-    udp = _bound(namespace, socket.SOCK_DGRAM, address, 53)
-    tcp = _bound(namespace, socket.SOCK_STREAM, address, 53)
+    udp = bound(namespace, socket.SOCK_DGRAM, address, 53)
+    tcp = bound(namespace, socket.SOCK_STREAM, address, 53)
     tcp.listen(64)
     return dns.Server(udp, tcp, resolver)
 
@@ -154,16 +159,16 @@ class Services:
         return True
 
     def _open_inet(self, namespace: str, opened: list[Any]) -> None:
-        sock = _bound(namespace, socket.SOCK_STREAM, MIRROR_ADDRESS, 80)
+        sock = bound(namespace, socket.SOCK_STREAM, MIRROR_ADDRESS, 80)
         opened.append(mirror.Server(sock, self.mirror))
         opened.append(_dns_server(namespace, INET_RESOLVER, lambda: self.resolver("")))
 
     def _open_router(self, namespace: str, vpc_id: str, opened: list[Any]) -> None:
         address = _resolver_address(self.world.snapshot.blocks[vpc_id][0])
         opened.append(_dns_server(namespace, address, lambda: self.resolver(vpc_id)))
-        sock = _bound(namespace, socket.SOCK_STREAM, IMDS_ADDRESS, 80)
+        sock = bound(namespace, socket.SOCK_STREAM, IMDS_ADDRESS, 80)
         opened.append(imds.Server(sock, lambda source: self.facts(vpc_id, source), self.tokens))
-        opened.append(ntp.Server(_bound(namespace, socket.SOCK_DGRAM, TIME_ADDRESS, 123)))
+        opened.append(ntp.Server(bound(namespace, socket.SOCK_DGRAM, TIME_ADDRESS, 123)))
 
     def _drop(self, namespace: str) -> None:
         for server in self._servers.pop(namespace)[1]:

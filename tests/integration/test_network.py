@@ -28,6 +28,7 @@ from lab.network.compile import compile_router
 from lab.network.model import Group, Rule, Vpc
 from lab.network.names import INET_RESOLVER, Names
 from lab.paths import IMDS_ADDRESS, MIRROR_ADDRESS, TIME_ADDRESS, TLS_ADDRESS, Lab, forget_index
+from lab.services import main as services
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 NAME = "nettest"
@@ -495,6 +496,28 @@ def test_dns(cloud):
     assert ask(cloud, "b", "none.nettest.internal") == (3, [])
     assert ask(cloud, "b", f"ip-{a.replace('.', '-')}.eu-west-1.compute.internal") == (0, [a])
     assert ask(cloud, "b", "ssm.eu-west-1.amazonaws.com", tcp=True) == (0, [TLS_ADDRESS])
+
+
+def test_answers_come_from_the_address_that_was_asked_also_in_a_namespace_that_was_just_made(cloud):
+    namespace, address = f"{NAME}-new", "10.99.0.2"
+    namespaces.command("ip", "netns", "add", namespace)
+    try:
+        more = ["addr add 10.99.0.1/32 dev lo", f"addr add {address}/32 dev lo"]
+        with pytest.raises(namespaces.NetworkError, match="not up yet"):
+            services.bound(namespace, socket.SOCK_DGRAM, address, 53)
+        namespaces.ip(namespace, "link", "set", "lo", "up")
+        with services.bound(namespace, socket.SOCK_DGRAM, address, 53) as server:
+            namespaces.ip_batch(namespace, more)
+            with namespaces.socket_in(namespace, socket.SOCK_DGRAM) as client:
+                client.settimeout(2)
+                # What the kernel would send from to this client, if it had the choice.
+                client.bind(("10.99.0.1", 0))
+                client.sendto(b"question", (address, 53))
+                _question, asker = server.recvfrom(64)
+                server.sendto(b"answer", asker)
+                assert client.recvfrom(64) == (b"answer", (address, 53))
+    finally:
+        namespaces.remove(namespace)
 
 
 def test_public_zone_is_for_everyone_the_private_one_for_its_vpc(cloud):
