@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import api, cgroups, hosts, image, keys, machine, mounts, network, processes, volumes
-from lab.paths import DEFAULT_LAB, RUN, STATE, Lab, forget_index
+from lab.paths import DEFAULT_LAB, RUN, STATE, Lab, forget_index, labs_locked
 
 Say = Callable[[str], None]
 
@@ -46,10 +46,11 @@ def up(lab: Lab, say: Say) -> None:
     with _alone(lab):
         image.build(say=say)
         keys.make(lab)
-        for directory in (lab.run, lab.changed_directory, lab.state / "logs", lab.tls_directory):
-            directory.mkdir(parents=True, exist_ok=True)
+        with labs_locked():
+            for directory in (lab.run, lab.changed_directory, lab.state / "logs", lab.tls_directory):
+                directory.mkdir(parents=True, exist_ok=True)
+            machine.allow_watchers(STATE / "watchers")
         lab.tls_directory.chmod(0o700)
-        machine.allow_watchers(STATE / "watchers")
         _start_aws(lab, say)
         if network.read_models(api.ec2(lab)) == []:
             network.apply(lab, [])
@@ -126,7 +127,8 @@ def down(lab: Lab, say: Say) -> None:
         mounts.remove_tree(lab.run)
         forget_index(lab.name)
     (RUN / f"{lab.name}.lock").unlink(missing_ok=True)
-    _remove_empty()
+    with labs_locked():
+        _remove_empty()
     say(f"lab {lab.name} is down; the base image and the mirror's files stay in {lab.cache}")
 
 
@@ -161,8 +163,7 @@ def _remove_empty() -> None:
     """The directories that all labs share, with the last lab."""
     if STATE.is_dir() and not any(path.is_dir() for path in STATE.iterdir()):
         machine.restore_watchers(STATE / "watchers")
-        for path in (STATE / "indexes.json", STATE / "indexes.lock"):
-            path.unlink(missing_ok=True)
+        (STATE / "indexes.json").unlink(missing_ok=True)
     if RUN.is_dir() and {path.name for path in RUN.iterdir()} <= {"loop.lock"}:
         (RUN / "loop.lock").unlink(missing_ok=True)
     for directory in (STATE, RUN):

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 CACHE = Path("/var/cache/ec2-lab")
@@ -56,11 +57,22 @@ def _index(name: str) -> int:
     return _assign(name, register)
 
 
+@contextlib.contextmanager
+def labs_locked() -> Iterator[None]:
+    """No lab of this machine begins or ends meanwhile, so what all of them share is not made and removed at once."""
+    # A directory that stays: a lock file would have to go with the last lab.
+    descriptor = os.open(STATE.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _assign(name: str, register: Path) -> int:
     try:
-        register.parent.mkdir(parents=True, exist_ok=True)
-        with (register.parent / "indexes.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with labs_locked():
+            register.parent.mkdir(parents=True, exist_ok=True)
             known = {}
             with contextlib.suppress(OSError, ValueError):
                 known = json.loads(register.read_text())
@@ -79,10 +91,9 @@ def _assign(name: str, register: Path) -> int:
 def forget_index(name: str) -> None:
     """Give back the index of a lab that was taken down. Unknown names are no error."""
     register = STATE / "indexes.json"
-    if name in FIXED_INDEXES or not register.exists():
-        return
-    with (STATE / "indexes.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with labs_locked():
+        if name in FIXED_INDEXES or not register.exists():
+            return
         known = json.loads(register.read_text())
         known.pop(name, None)
         temporary = register.with_suffix(f".{os.getpid()}")

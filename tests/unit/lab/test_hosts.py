@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_lab_that_went_gives_its_index_back(tmp_path, monkeypatch):
     assert [Lab("one").index, Lab("two").index] == [2, 3]
     forget_index("one")
     assert [Lab("two").index, Lab("new").index] == [3, 2]
+
+
+def test_a_lab_that_goes_while_the_last_one_takes_the_register_along_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.paths.STATE", tmp_path / "state")
+    from lab.paths import forget_index, labs_locked
+
+    assert Lab("one").index == 2
+    with ThreadPoolExecutor(1) as pool:
+        with labs_locked():
+            going = pool.submit(forget_index, "one")
+            assert not wait([going], timeout=0.2).done
+            (tmp_path / "state/indexes.json").unlink()
+        assert going.result(5) is None
 
 
 # Starting
