@@ -20,7 +20,7 @@ from pathlib import Path
 from faults import commit
 from kafka_ledger import Client, Kafka, Ledger
 from operations import Operation, cut_off
-from running import ROOT, NotWell, Platform, plain, playbook_changes
+from running import ROOT, Platform, plain, playbook_changes, wait_until_well
 
 from lab import endpoints
 
@@ -116,12 +116,8 @@ class Events:
 
     def wait_until_well(self, seconds: float = 180) -> None:
         """Wait until a controller is active and no partition lacks a replica. Raises NotWell."""
-        deadline = time.monotonic() + seconds
-        while complaints := self.complaints():
-            if time.monotonic() > deadline:
-                raise NotWell(f"Kafka is not well after {seconds:.0f} s: {'; '.join(complaints)}")
-            # A scrape costs a broker that starts much of what it needs itself.
-            time.sleep(POLL_SECONDS)
+        # A scrape costs a broker that starts much of what it needs itself.
+        wait_until_well("Kafka", self.complaints, seconds, POLL_SECONDS)
 
     def kill(self, slot: str) -> None:
         """End a member's process at once, and note the moment by the clock of its host."""

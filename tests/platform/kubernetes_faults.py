@@ -19,7 +19,7 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, 
 from botocore.exceptions import ClientError
 from faults import commit
 from operations import Operation, cut_off
-from running import ROOT, NotWell, Platform, plain, playbook_changes, tiers
+from running import ROOT, NotWell, Platform, plain, playbook_changes, tiers, wait_until_well
 
 from lab import endpoints
 
@@ -168,12 +168,8 @@ class Nodes:
         return found
 
     def wait_until_well(self, seconds: float = 300) -> None:
-        """Raises NotWell."""
-        deadline = time.monotonic() + seconds
-        while complaints := self.complaints():
-            if time.monotonic() > deadline:
-                raise NotWell(f"Kubernetes is not well after {seconds:.0f} s: {'; '.join(complaints)}")
-            time.sleep(2)
+        """Wait until every node is ready and every API server and member of etcd answers. Raises NotWell."""
+        wait_until_well("Kubernetes", self.complaints, seconds, pause=2)
 
     def in_etcd(self, slot: str, words: str) -> str:
         """Run etcdctl at a member: on its host, or in etcd's container of a control plane."""

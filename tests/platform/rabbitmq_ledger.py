@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pika
 import pika.exceptions
+from running import wait_until_well
 
 from lab import endpoints
 
@@ -88,13 +89,9 @@ class RabbitMQ:
         ]
 
     def wait_until_well(self, seconds: float = 180) -> None:
-        """Wait until every queue has its leader and all its members online. Raises AssertionError."""
-        deadline = time.monotonic() + seconds
-        while complaints := self.complaints():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"RabbitMQ is not well after {seconds:.0f} s: {'; '.join(complaints)}")
-            # Each look is an Erlang machine of its own on a member's host.
-            time.sleep(3)
+        """Wait until every queue has its leader and all its members online. Raises NotWell."""
+        # Each look is an Erlang machine of its own on a member's host.
+        wait_until_well("RabbitMQ", self.complaints, seconds, pause=3)
 
 
 class Worker(threading.Thread):

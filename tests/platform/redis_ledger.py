@@ -18,6 +18,7 @@ from pathlib import Path
 
 import redis
 from redis.sentinel import MasterNotFoundError, Sentinel
+from running import wait_until_well
 
 PORT, SENTINEL_PORT, SERVICE = 6379, 26379, "main"
 WAIT_MS = 1000
@@ -108,11 +109,8 @@ class Redis:
         return found
 
     def wait_until_well(self, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while complaints := self.complaints():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"Redis is not well after {seconds:.0f} s: {'; '.join(complaints)}")
-            time.sleep(0.5)
+        """Wait until there is one primary and all others follow it. Raises NotWell."""
+        wait_until_well("Redis", self.complaints, seconds, pause=0.5)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,15 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
+def wait_until_well(name: str, complaints: Callable[[], list[str]], seconds: float, pause: float) -> None:
+    """Ask every `pause` seconds for what is not well, until nothing is. Raises NotWell with the last answer."""
+    deadline = time.monotonic() + seconds
+    while found := complaints():
+        if time.monotonic() > deadline:
+            raise NotWell(f"{name} is not well after {seconds:.0f} s: {'; '.join(found)}")
+        time.sleep(pause)
+
+
 def leaders_of(members: dict[str, dict]) -> list[str]:
     """The names of those members that Patroni calls leader."""
     return [name for name, member in members.items() if member["Role"] == "Leader"]
@@ -207,11 +216,7 @@ class Platform:
 
     def wait_until_well(self, seconds: float = 180) -> None:
         """Wait until all members stream, there is one leader, and each edge host serves. Raises NotWell."""
-        deadline = time.monotonic() + seconds
-        while complaints := self.complaints():
-            if time.monotonic() > deadline:
-                raise NotWell(f"after {seconds:.0f} s: {'; '.join(complaints)}")
-            time.sleep(1)
+        wait_until_well("The platform", self.complaints, seconds, pause=1)
 
     def stop_instances(self, hosts: list[str]) -> None:
         """Stop database hosts by the AWS API."""
