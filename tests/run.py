@@ -114,6 +114,7 @@ def suite(name: str) -> list[Suite]:
             Suite("faults-aws", [pytest_command("faults-aws", "tests/integration", "-m", "long")]),
             Suite("faults-unit", [pytest_command("faults-unit", "tests/unit", "-m", "long")]),
             replace(role_suite("redis"), name="role:valkey", variables={"REDIS_FLAVOR": "valkey"}),
+            role_suite("containerd"),
             # The second goes on with the hosts of the first.
             replace(role_suite("kubernetes", "kubernetes_addons"), name="role:kubernetes"),
         ]
