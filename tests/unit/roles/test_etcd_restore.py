@@ -6,6 +6,7 @@ import datetime
 import getpass
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -320,13 +321,8 @@ def said(tmp_path_factory):
     tasks = [
         *files,
         {"ansible.builtin.set_fact": {name: f"{{{{ own.{name} | default({name}) }}}}" for name in sorted(own)}},
-        {
-            "ansible.builtin.copy": {
-                "dest": f"{path}/{{{{ inventory_hostname }}}}",
-                "content": "{{ __etcd_restore_refusal }}",
-            }
-        },
-        {"ansible.builtin.copy": {"dest": f"{path}/{{{{ inventory_hostname }}}}.s3", "content": "{{ __etcd_backup }}"}},
+        {"ansible.builtin.copy": {"dest": place, "content": "{{ __etcd_restore_refusal }}"}},
+        {"ansible.builtin.copy": {"dest": f"{place}.s3", "content": "{{ __etcd_backup }}"}},
     ]
     hosts = {}
     for name, (change, _words) in REFUSED.items():
@@ -570,9 +566,24 @@ def test_a_restore_that_was_cut_off_goes_on_with_the_same_snapshot(hosts, cut):
     (hosts.bucket / "2026-01-09T00-00-00Z.db").write_bytes(newer)
     code, text = hosts.play(MEANT)
     assert code == 0, text
-    assert hosts.contents() == {snapshot("two")} if tokens else {newer}
+    assert hosts.contents() == ({snapshot("two")} if tokens else {newer})
     assert not tokens or set(hosts.tokens().values()) == tokens
     assert set(hosts.tokens("data.before").values()) == {"before"} and hosts.marks() == []
+
+
+def test_members_that_are_not_equally_far_become_so(hosts):
+    """One has its new data in place, one has not noted yet what is restored, as a task that is cut off leaves them."""
+    code, _text = hosts.play(MEANT, cut="Put the new data in the place of the old")
+    assert code
+    first, _second, third = (hosts.path / name for name in MEMBERS)
+    token = json.loads((first / "restore/unfinished.json").read_text())["token"]
+    place = {"PATH": f"{hosts.path}/bin:/usr/bin:/bin"}
+    subprocess.run([first / "etcd-backup", "place", token], check=True, env=place, capture_output=True)
+    (third / "restore/unfinished.json").unlink()
+    code, text = hosts.play(MEANT)
+    assert code == 0, text
+    assert set(hosts.tokens().values()) == {token} and set(hosts.tokens("data.before").values()) == {"before"}
+    assert hosts.marks() == []
 
 
 def test_one_that_was_through_is_only_ended(hosts):

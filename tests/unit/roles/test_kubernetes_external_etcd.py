@@ -240,6 +240,9 @@ REFUSED = {
     "short": ({"etcd_version": "3.6"}, "give a version such as 3.6.14"),
     "both": ({"ec2_components": ["etcd", "kubernetes_etcd"]}, "one host can be a member of one cluster"),
     "no-sum": ({"etcd_version": "3.6.99"}, "no sha256 of etcd 3.6.99"),
+    "no-bucket": ({"etcd_backup": {"enabled": True}}, "etcd_backup.enabled is true, but there is no bucket"),
+    "none-kept": ({"etcd_backup": {"keep": 0}}, "etcd_backup.keep is 0, which would remove the last snapshot"),
+    "no-option": ({"etcd_restore": {"snapshot": "latest"}}, "etcd_restore"),
 }
 
 
