@@ -211,7 +211,7 @@ def test_disk(tmp_path):
     token_file.write_text("trading-etcd-1\n")
     identity_file.write_text(json.dumps(identity()))
     found = etcd.read_disk(data, identity_file, token_file)
-    assert found == {"initialised": True, "identity": identity(), "token": "trading-etcd-1"}
+    assert found == {"initialised": True, "identity": identity(), "token": "trading-etcd-1", "restoring": ""}
 
 
 class Gateway:
