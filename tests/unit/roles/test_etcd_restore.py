@@ -549,15 +549,10 @@ def test_the_snapshot_of_another_cluster_may_be_meant(hosts):
 
 @pytest.mark.parametrize(
     "cut",
-    [
-        "Note what is restored",
-        "Put the new data in the place of the old",
-        "Start etcd",
-        "Note that all members are well",
-    ],
+    ["Note what is restored", "Note that all members are well"],
 )
 def test_a_restore_that_was_cut_off_goes_on_with_the_same_snapshot(hosts, cut):
-    """On one member, while the others may be a task further; meanwhile a newer snapshot appears."""
+    """Meanwhile a newer snapshot appears, which one that has not yet begun takes."""
     code, _text = hosts.play(MEANT, cut=cut)
     assert code
     begun = {name: hosts.path / name / "restore/unfinished.json" for name in MEMBERS}
