@@ -540,6 +540,7 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_touched(hosts, ch
     assert not [host for host in MEMBERS if (hosts.path / host / "restore/unfinished.json").exists()]
 
 
+@pytest.mark.long
 def test_the_snapshot_of_another_cluster_may_be_meant(hosts):
     (hosts.bucket / "2026-01-03T00-00-00Z.db").write_bytes(snapshot("three", FOREIGN))
     code, text = hosts.play({**MEANT, "accept_other_cluster": True})
@@ -547,6 +548,7 @@ def test_the_snapshot_of_another_cluster_may_be_meant(hosts):
     assert hosts.contents() == {snapshot("three", FOREIGN)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "cut",
     ["Note what is restored", "Note that all members are well"],
@@ -566,6 +568,7 @@ def test_a_restore_that_was_cut_off_goes_on_with_the_same_snapshot(hosts, cut):
     assert set(hosts.tokens("data.before").values()) == {"before"} and hosts.marks() == []
 
 
+@pytest.mark.long
 def test_members_that_are_not_equally_far_become_so(hosts):
     """One has its new data in place, one has not noted yet what is restored, as a task that is cut off leaves them."""
     code, _text = hosts.play(MEANT, cut="Put the new data in the place of the old")
@@ -581,6 +584,7 @@ def test_members_that_are_not_equally_far_become_so(hosts):
     assert hosts.marks() == []
 
 
+@pytest.mark.long
 def test_one_that_was_through_is_only_ended(hosts):
     code, _text = hosts.play(MEANT, cut="Remove the marks and the snapshot")
     assert code
@@ -594,6 +598,7 @@ def test_one_that_was_through_is_only_ended(hosts):
     assert hosts.contents() == {snapshot("one")} and hosts.tokens("data.before") == tokens
 
 
+@pytest.mark.long
 def test_a_file_is_restored_and_another_one_begins_anew(hosts, tmp_path):
     for word in ("one", "two"):
         (tmp_path / f"{word}.db").write_bytes(snapshot(f"file {word}"))
