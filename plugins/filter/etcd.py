@@ -56,6 +56,11 @@ def etcd_start(views, name, members, domain, replace=""):
     fault = foreign_volume("etcd", name, domain, views[name]["identity"])
     if fault:
         return _refuse(fault)
+    if views[name].get("restoring"):
+        return _refuse(
+            f"A restore of {name} from {views[name]['restoring']} was cut off; run the playbook that restores it again,"
+            " with the same values."
+        )
     answer = _own_start(views, name, members, domain)
     if answer["error"] and replace == name and _listed(views, name):
         return {"state": "join", "error": ""}

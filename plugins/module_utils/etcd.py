@@ -146,17 +146,32 @@ def strangers(listed, described):
 
 
 def read_disk(data_dir, identity_file, token_file=None):
-    """Return C(initialised) (the data directory holds a member), C(identity) (dict, or None without the file) and
-    C(token) (of a cluster that has begun and is not yet complete; empty without the file).
+    """Return C(initialised) (the data directory holds a member), C(identity) (dict, or None without the file),
+    C(token) (of a cluster that has begun and is not yet complete; empty without the file) and C(restoring) (what a
+    restore that has not ended makes the member from; empty without one).
 
-    :raises ValueError: the identity file is not JSON.
+    :raises ValueError: the identity file, or the mark of the restore, is not JSON.
     """
     initialised = os.path.isdir(os.path.join(data_dir, "member", "wal"))
     token = ""
     if token_file and os.path.exists(token_file):
         with open(token_file, encoding="utf-8") as file:
             token = file.read().strip()
-    return {"initialised": initialised, "identity": cluster_client.read_identity(identity_file), "token": token}
+    return {
+        "initialised": initialised,
+        "identity": cluster_client.read_identity(identity_file),
+        "token": token,
+        "restoring": _restoring(os.path.join(os.path.dirname(identity_file), "restore", "unfinished.json")),
+    }
+
+
+def _restoring(path):
+    """Return what a restore that has not ended makes the member from, as role etcd's tool notes it."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        found = json.load(file)
+    return "" if found.get("done") else found["source"]
 
 
 def summary(views, listed):

@@ -82,6 +82,10 @@ token:
   description: Content of O(token_file), empty when there is none.
   returned: always
   type: str
+restoring:
+  description: What a restore that has not ended makes the member from, empty without one.
+  returned: always
+  type: str
 members:
   description: >-
     Each asked member with C(reachable), C(healthy), C(leader) (it leads), C(leader_id) (of the one that leads),

@@ -245,6 +245,11 @@ class Nodes:
 
     def wipe_etcd(self) -> None:
         """All members end, and nothing of their data is left."""
+        if self.etcd_hosts:
+            for script in ("systemctl stop etcd", "rm -r /var/lib/etcd/data"):
+                for slot in self.etcd_hosts:
+                    self.platform.shell(slot, script)
+            return
         for slot in self.control_planes:
             self.platform.shell(slot, "systemctl stop kubelet; kill -9 $(pidof etcd kube-apiserver)")
         for slot in self.control_planes:
@@ -386,6 +391,8 @@ FURTHER = {
     "control plane lost, etcd on other hosts": "the others go on; no vote is lost",
     "control plane replaced, etcd on other hosts": "no member of etcd is touched",
     "host of external etcd replaced": "the others go on; its member comes back with its volume",
+    "all data of external etcd wiped, restored from S3": "no API until its end; cut off twice and repeated",
+    "external etcd restored while it runs": "no API until its end; writes after the backup are not looked for",
     "certificates rotated, etcd on other hosts": "members first, then the API servers' client certificates",
 }
 

@@ -107,3 +107,10 @@ def test_unit_needs_the_mount(host):
     shown = host.check_output("systemctl show etcd --property=RequiresMountsFor,Requires,Asserts")
     assert "/var/lib/etcd" in shown
     assert "var-lib-etcd.mount" in shown
+
+
+def test_no_restore_is_under_way(host):
+    with host.sudo():
+        left = [name for name in ("restore", "data/restored", "data.new") if host.file(f"/var/lib/etcd/{name}").exists]
+        assert left == []
+        assert json.loads(host.file("/etc/etcd/backup.json").content_string)["bucket"] == "molecule-backup"

@@ -129,9 +129,26 @@ def test_all_ask_the_same_members(written):
     assert written["external"]["own"] == "external"
 
 
-def test_a_restore_is_refused_with_the_way_to_it(written):
-    assert written["external"]["refusal"].startswith("The etcd of this cluster is that of kubernetes_etcd")
-    assert written["stacked"]["refusal"].startswith("kubernetes_restore is ")
+def test_a_restore_has_to_be_meant_wherever_etcd_is(written):
+    for host in ("external", "stacked"):
+        assert written[host]["refusal"].startswith("kubernetes_restore is {}; give key")
+
+
+def test_control_planes_are_down_while_members_on_other_hosts_are_made_anew():
+    plays = yaml.safe_load((playing.ROOT / "playbooks/restore_kubernetes.yml").read_text())
+    steps = [play["tasks"][-1]["ansible.builtin.import_role"]["tasks_from"] for play in plays]
+    assert steps == [
+        "restore",
+        "restore_prepare",
+        "restore_stop",
+        "restore_place",
+        "restore_start",
+        "rejoin",
+        "restore_finish",
+    ]
+    members = [play for play in plays if play["hosts"].startswith("kubernetes_etcd:")]
+    assert [play["tasks"][-1]["ansible.builtin.import_role"]["name"] for play in members] == ["selfhosted.ec2.etcd"] * 3
+    assert all(play["vars"]["__etcd_restore_api_down"] for play in members)
 
 
 @pytest.mark.parametrize("host", SAID)
@@ -223,6 +240,9 @@ REFUSED = {
     "short": ({"etcd_version": "3.6"}, "give a version such as 3.6.14"),
     "both": ({"ec2_components": ["etcd", "kubernetes_etcd"]}, "one host can be a member of one cluster"),
     "no-sum": ({"etcd_version": "3.6.99"}, "no sha256 of etcd 3.6.99"),
+    "no-bucket": ({"etcd_backup": {"enabled": True}}, "etcd_backup.enabled is true, but there is no bucket"),
+    "none-kept": ({"etcd_backup": {"keep": 0}}, "etcd_backup.keep is 0, which would remove the last snapshot"),
+    "no-option": ({"etcd_restore": {"snapshot": "latest"}}, "etcd_restore"),
 }
 
 

@@ -205,13 +205,13 @@ def test_without_the_certificate_no_member_may_be_stopped(tmp_path):
 
 def test_disk(tmp_path):
     data, identity_file, token_file = (tmp_path / name for name in ("data", "identity.json", "token"))
-    empty = {"initialised": False, "identity": None, "token": ""}
+    empty = {"initialised": False, "identity": None, "token": "", "restoring": ""}
     assert etcd.read_disk(data, identity_file, token_file) == empty
     (data / "member" / "wal").mkdir(parents=True)
     token_file.write_text("trading-etcd-1\n")
     identity_file.write_text(json.dumps(identity()))
     found = etcd.read_disk(data, identity_file, token_file)
-    assert found == {"initialised": True, "identity": identity(), "token": "trading-etcd-1"}
+    assert found == {"initialised": True, "identity": identity(), "token": "trading-etcd-1", "restoring": ""}
 
 
 class Gateway:
