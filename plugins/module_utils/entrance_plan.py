@@ -173,7 +173,7 @@ def _target_group(want, world):
     plain, secure = {"alb": ("HTTP", "HTTPS"), "cloudfront": ("TCP", "TLS"), "nlb": ("TCP", "TCP")}[want["layout"]]
     protocol = secure if target["tls"] else plain
     if want["layout"] == "nlb":
-        # The shortest interval that there is (API Reference, CreateTargetGroup): nothing else sees that a target has gone.
+        # The shortest interval that there is (API Reference, CreateTargetGroup): what fails is to be left soon.
         return {
             "Protocol": protocol,
             "Port": target["port"],

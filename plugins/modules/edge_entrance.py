@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: edge_entrance
-short_description: The load balancer, VPC origin and distribution before the platform's HAProxy pair, or before the API of Kubernetes
+short_description: The load balancer, VPC origin and distribution before HAProxy or the API of Kubernetes
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
@@ -531,9 +531,9 @@ def manage(params, connection, check_mode):
     if plan and not check_mode:
         ids = steps.run(plan, account, ids, account.waits())
     # Also where a run that was cut off has registered them: who goes on may rely on it.
-    if want["state"] in entrance_plan.OF_TARGETS and not check_mode:
-        if plan or not entrance_plan.settled(want, account.states):
-            account.settle()
+    named = want["state"] in entrance_plan.OF_TARGETS and not check_mode
+    if named and (plan or not entrance_plan.settled(want, account.states)):
+        account.settle()
     return {**result(want, account, ids, plan, diff, check_mode), "targets": before}
 
 
@@ -542,9 +542,7 @@ def result(want, account, ids, plan, diff, check_mode):
     gone = want["state"] == "absent" and not check_mode
     address, zone = ids.get(entrance_plan.ADDRESS, ""), ""
     if entrance_plan.BALANCER in ids and not gone:
-        found = account.world["balancer"] or account.describe_balancer(
-            LoadBalancerArns=[ids[entrance_plan.BALANCER]]
-        )
+        found = account.world["balancer"] or account.describe_balancer(LoadBalancerArns=[ids[entrance_plan.BALANCER]])
         zone = found["CanonicalHostedZoneId"]
     if want["layout"] == "cloudfront":
         if "@distribution" in ids and not account.raw["distribution"]:

@@ -29,8 +29,8 @@ def by_operation(made):
 def test_it_is_internal_passes_tcp_through_and_asks_whether_the_api_is_ready():
     made = by_operation(steps())
     assert list(made) == [
-        "elbv2:create_target_group", "elbv2:modify_target_group_attributes", "elbv2:create_load_balancer", "wait_active",
-        "elbv2:modify_load_balancer_attributes", "elbv2:add_tags", "elbv2:create_listener",
+        "elbv2:create_target_group", "elbv2:modify_target_group_attributes", "elbv2:create_load_balancer",
+        "wait_active", "elbv2:modify_load_balancer_attributes", "elbv2:add_tags", "elbv2:create_listener",
     ]  # fmt: skip
     group = made["elbv2:create_target_group"]
     assert group == {
