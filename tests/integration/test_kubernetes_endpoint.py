@@ -50,10 +50,10 @@ class Endpoint:
         return run
 
     def targets_become(self, state):
-        (self.directory / "balancer.yml").write_text(TASKS)
-        name = os.path.relpath(self.directory / "balancer", ROOT / "playbooks")
         # Twice: the second time changes nothing.
-        run = self.play(name, str(self.directory / "balancer.yml"), "-e", f"wanted={state}")
+        (self.directory / "balancer.yml").write_text(TASKS + TASKS)
+        name = os.path.relpath(self.directory / "balancer", ROOT / "playbooks")
+        run = self.play(name, "-e", f"wanted={state}")
         recap = run.stdout.rpartition("PLAY RECAP")[2]
         return sum(int(line.split("changed=")[1].split()[0]) for line in recap.splitlines() if "changed=" in line)
 
@@ -176,12 +176,10 @@ def test_targets_come_and_go_and_are_waited_for(endpoint):
     # One that is still leaving comes back.
     group = endpoint.group()["TargetGroupArn"]
     endpoint.elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": two}])
-    assert endpoint.states() == {two: "draining"}
     assert endpoint.run(state="registered", instances=[two])["changed"]
     assert endpoint.states() == {two: "healthy"}
     # A run that is cut off after it has registered one: the next waits.
     endpoint.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": one}])
-    assert endpoint.states()[one] == "initial"
     assert not endpoint.run(state="registered", instances=[one])["changed"]
     assert endpoint.states()[one] == "healthy"
     endpoint.run(state="deregistered", instances=[one, two])
