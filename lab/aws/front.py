@@ -15,7 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
 
-from lab.aws import cidr, edge, handlers, iam, monitoring, rules, waf  # noqa: F401 (some add handlers)
+from lab.aws import cidr, edge, handlers, iam, monitoring, rules, targets, waf  # noqa: F401 (some add handlers)
 from lab.aws.call import CURRENT, Answer, AWSError, Call, parse, path_style
 from lab.aws.credentials import Directory
 from lab.aws.lifecycle import Lifecycle

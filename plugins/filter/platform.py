@@ -42,10 +42,10 @@ def platform_tier_tags(platform, components):
     return planner.tier_tags(platform, components)
 
 
-def platform_records(platform, components, instances):
-    """Return the DNS records of the instances that ec2_instances returned."""
+def platform_records(platform, components, instances, aliases=()):
+    """Return the DNS records of the instances that ec2_instances returned, and of load balancers."""
     addresses = {instance["slot"]: instance["private_ip"] for instance in instances}
-    return planner.records(platform, components, addresses)
+    return planner.records(platform, components, addresses, aliases)
 
 
 def platform_prune(platform, components, removed=()):

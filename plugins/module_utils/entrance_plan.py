@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands before the platform's HAProxy pair: load balancer, targets, VPC origin, distribution. Pure.
+"""What stands before the platform's HAProxy pair or the API of Kubernetes: load balancer, targets, VPC origin,
+distribution. Pure.
 
 The entrance is a dict of parts. Each part is a dict of values as the APIs have them, None when it is not there; what
 differs between the parts that are and those that are wanted becomes steps, in an order in which no request gets past
@@ -16,7 +17,9 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils.aws import tag_list
 from ansible_collections.selfhosted.ec2.plugins.module_utils.bucket_plan import flat
 from ansible_collections.selfhosted.ec2.plugins.module_utils.steps import Step
 
-LAYOUTS = ("alb", "cloudfront")
+LAYOUTS = ("alb", "cloudfront", "nlb")
+#: States that are of single targets, whose coming and going is not the load balancer's.
+OF_TARGETS = ("registered", "deregistered")
 #: Names of load balancers and target groups have 32 characters at most; ours end in C(-65535s).
 NAME = re.compile(r"(?!internal-)[a-z0-9]([a-z0-9-]{0,23}[a-z0-9])?\Z")
 CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:([a-z0-9-]+):[0-9]{12}:certificate/[A-Za-z0-9-]+\Z")
@@ -54,16 +57,35 @@ def faults(want, region):
         )
     if want["state"] == "absent":
         return found
-    if not want["tiers"]:
-        found.append("tiers is empty; name the tiers whose hosts take the requests.")
+    if want["state"] in OF_TARGETS:
+        return found + _target_faults(want)
+    if want["instances"]:
+        found.append(f"instances belong to the states {' and '.join(OF_TARGETS)}; the state is {want['state']}.")
     if not 1 <= want["target"]["port"] <= 65535:
         found.append(f"target.port is {want['target']['port']}; it must be 1 to 65535.")
+    if want["layout"] == "nlb":
+        return found + _foreign_faults(want, ("aliases", "certificate", "tiers", "viewer_certificate", "web_acl"))
+    if not want["tiers"]:
+        found.append("tiers is empty; name the tiers whose hosts take the requests.")
     found += _certificate_faults("certificate", want["certificate"], region)
     acl = WEB_ACL.match(want["web_acl"] or "")
     there = ("regional", region) if want["layout"] == "alb" else ("global", GLOBAL_REGION)
     if want["web_acl"] and (acl is None or (acl.group(2), acl.group(1)) != there):
         found.append(f"web_acl {want['web_acl']} is no {there[0]} web ACL of {there[1]}, which the layout needs.")
     return found + _distribution_faults(want)
+
+
+def _target_faults(want):
+    if want["layout"] != "nlb":
+        return [f"The state {want['state']} belongs to the layout nlb; with {want['layout']} the targets follow tiers."]
+    return [] if want["instances"] else ["instances is empty; name those that are meant."]
+
+
+def _foreign_faults(want, options):
+    """Return a sentence on options that the layout has no use for."""
+    given = [name for name in options if want[name]]
+    verb = "belongs" if len(given) == 1 else "belong"
+    return [f"{' and '.join(given)} {verb} to other layouts; the layout is {want['layout']}."] if given else []
 
 
 def _certificate_faults(option, value, region):
@@ -94,8 +116,9 @@ def world_faults(want, world):
     elif want["layout"] == "alb" and len(world["zones"]) < 2:
         found.append("An Application Load Balancer stands in two zones at least; platform_zones holds one.")
     if not world["group"]:
+        option = "kubernetes_endpoint_balancer" if want["layout"] == "nlb" else "platform_edge"
         found.append(
-            f"There is no security group {want['security_group']}; run provision with platform_edge: {want['layout']}."
+            f"There is no security group {want['security_group']}; run provision with {option}: {want['layout']}."
         )
     balancer = world["balancer"]
     wanted = _balancer_kind(want)
@@ -123,17 +146,18 @@ def desired(want, world, ids):
     :arg world: dict C(subnets) ids, C(group) id, C(vpc) id, C(running) and C(alive) ids of the hosts' instances.
     :arg ids: what exists already, references to ids.
     """
-    registered = [identity for identity in world["registered"] if identity in world["alive"]]
     parts = {
         "target group": _target_group(want, world),
-        "target group attributes": {"deregistration_delay.timeout_seconds": str(want["target"]["drain_seconds"])},
-        # Only running instances can be registered; a stopped one stays.
-        "targets": sorted({*world["running"], *registered}),
+        "target group attributes": _target_attributes(want),
         "load balancer": {"subnets": sorted(world["subnets"]), "security group": [world["group"]]},
         "load balancer attributes": _attributes(want),
         "tags of load balancer": want["tags"],
         "tags of target group": want["tags"],
     }
+    if want["layout"] != "nlb":
+        registered = [identity for identity in world["registered"] if identity in world["alive"]]
+        # Only running instances can be registered; a stopped one stays.
+        parts["targets"] = sorted({*world["running"], *registered})
     if want["layout"] == "alb":
         parts["web ACL"] = {"arn": want["web_acl"]} if want["web_acl"] else None
     parts.update(_listeners(want, ids))
@@ -146,9 +170,25 @@ def desired(want, world, ids):
 
 def _target_group(want, world):
     target = want["target"]
-    plain, secure = ("HTTP", "HTTPS") if want["layout"] == "alb" else ("TCP", "TLS")
+    plain, secure = {"alb": ("HTTP", "HTTPS"), "cloudfront": ("TCP", "TLS"), "nlb": ("TCP", "TCP")}[want["layout"]]
+    protocol = secure if target["tls"] else plain
+    if want["layout"] == "nlb":
+        # The shortest interval that there is (API Reference, CreateTargetGroup): what fails is to be left soon.
+        return {
+            "Protocol": protocol,
+            "Port": target["port"],
+            "VpcId": world["vpc"],
+            "HealthCheckProtocol": "HTTPS" if target["tls"] else "HTTP",
+            "HealthCheckPort": str(target["health_port"]),
+            "HealthCheckPath": target["health_path"],
+            "HealthCheckIntervalSeconds": 5,
+            "HealthCheckTimeoutSeconds": 4,
+            "HealthyThresholdCount": 2,
+            "UnhealthyThresholdCount": 2,
+            "Matcher": {"HttpCode": "200"},
+        }
     return {
-        "Protocol": secure if target["tls"] else plain,
+        "Protocol": protocol,
         "Port": target["port"],
         "VpcId": world["vpc"],
         "HealthCheckProtocol": "HTTP",
@@ -160,18 +200,30 @@ def _target_group(want, world):
     }
 
 
+def _target_attributes(want):
+    attributes = {"deregistration_delay.timeout_seconds": str(want["target"]["drain_seconds"])}
+    if want["layout"] == "nlb":
+        # With it a target could not reach itself through the load balancer (User Guide for Network Load Balancers,
+        # "Troubleshoot", on requests from a target to its load balancer); with targets by instance it is on by default.
+        attributes["preserve_client_ip.enabled"] = "false"
+    return attributes
+
+
 def _attributes(want):
     attributes = {"deletion_protection.enabled": str(want["deletion_protection"]).lower()}
     if want["layout"] == "alb":
         # What HAProxy would read otherwise than the load balancer is no header.
         attributes["routing.http.drop_invalid_header_fields.enabled"] = "true"
     else:
-        attributes["load_balancing.cross_zone.enabled"] = "true"
+        attributes["load_balancing.cross_zone.enabled"] = str(want["cross_zone"]).lower()
     return attributes
 
 
 def _listeners(want, ids):
     forward = [{"Type": "forward", "TargetGroupArn": ids.get(TARGETS, TARGETS)}]
+    if want["layout"] == "nlb":
+        port = want["target"]["port"]
+        return {f"listener {port}": {"Protocol": "TCP", "Port": port, "DefaultActions": forward}}
     secure = {
         "Protocol": "HTTPS" if want["layout"] == "alb" else "TLS",
         "Port": 443,
@@ -343,7 +395,7 @@ class Planner:
             arguments = {"Name": name, "TargetType": "instance", **part}
             path = ("TargetGroups", 0, "TargetGroupArn")
             return [Step(f"create the target group {name}", "elbv2:create_target_group", arguments, TARGETS, path)]
-        health = {key: value for key, value in part.items() if key.startswith(("Health", "Unhealthy"))}
+        health = {key: value for key, value in part.items() if key.startswith(("Health", "Matcher", "Unhealthy"))}
         arguments = {"TargetGroupArn": TARGETS, **health}
         return [Step(f"change the health check of {name}", "elbv2:modify_target_group", arguments)]
 
@@ -354,15 +406,9 @@ class Planner:
 
     def _targets(self, part):
         there = self.have.get("targets") or []
-        steps = []
-        for text, operation, identities in (
-            ("register", "register_targets", [entry for entry in part if entry not in there]),
-            ("deregister", "deregister_targets", [entry for entry in there if entry not in part]),
-        ):
-            if identities:
-                arguments = {"TargetGroupArn": TARGETS, "Targets": [{"Id": entry} for entry in identities]}
-                steps.append(Step(f"{text} {', '.join(identities)}", f"elbv2:{operation}", arguments))
-        return steps
+        return target_steps(
+            [entry for entry in part if entry not in there], [entry for entry in there if entry not in part]
+        )
 
     def _balancer(self, part):
         name, there = balancer_name(self.want), self.have.get("load balancer")
@@ -452,6 +498,35 @@ class Planner:
             return [Step(f"tag the {of}", "cloudfront:tag_resource", arguments)]
         arguments = {"ResourceArns": [reference], "Tags": tag_list(changed)}
         return [Step(f"tag the {of}", "elbv2:add_tags", arguments)]
+
+
+def target_steps(register, deregister):
+    """Return the steps that give the load balancer some instances and take others from it."""
+    steps = []
+    for verb, identities in (("register", register), ("deregister", deregister)):
+        if identities:
+            arguments = {"TargetGroupArn": TARGETS, "Targets": [{"Id": entry} for entry in identities]}
+            steps.append(Step(f"{verb} {', '.join(identities)}", f"elbv2:{verb}_targets", arguments))
+    return steps
+
+
+def of_targets(want, states):
+    """Return the steps of a state of single targets.
+
+    :arg states: dict of instance to what its target is, C(healthy) for example; C(draining) is one that leaves.
+    """
+    registered = [identity for identity, state in states.items() if state != "draining"]
+    wanted = list(dict.fromkeys(want["instances"]))
+    if want["state"] == "registered":
+        return target_steps([identity for identity in wanted if identity not in registered], [])
+    return target_steps([], [identity for identity in wanted if identity in registered])
+
+
+def settled(want, states):
+    """Tell whether the load balancer sends to the instances, or sends nothing any more to those that leave."""
+    if want["state"] == "registered":
+        return all(states.get(identity) == "healthy" for identity in want["instances"])
+    return not any(identity in states for identity in want["instances"])
 
 
 def removal(want, ids, raw):

@@ -52,6 +52,8 @@ RECORD_TTL = 30
 #: Layouts of the edge with a web ACL: what it lets through reaches HAProxy by this group of the load balancer alone.
 GUARDED = ("alb", "cloudfront")
 ENTRANCE = "entrance"
+#: What may lead to the API of Kubernetes.
+ENDPOINT_BALANCERS = ("haproxy", "nlb")
 #: AWS's list of the addresses from which CloudFront reaches origins (VPC User Guide, "AWS-managed prefix lists").
 CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
 HEALTH_PORT = 8405
@@ -115,6 +117,7 @@ def faults(platform, components=None, roles=None):
     found += _tier_list_faults(platform)
     found += _bucket_faults(platform)
     found += _edge_faults(platform)
+    found += _endpoint_faults(platform, components or {})
     for tier in platform.get("tiers") or []:
         found += _tier_faults(platform, tier, known)
         found += _quorum_faults(platform, tier, components or {})
@@ -254,6 +257,39 @@ def _edge_faults(platform):
     if any(tier.get("name") == ENTRANCE for tier in platform.get("tiers") or []):
         found.append(f"platform_tiers holds the name {ENTRANCE!r}, which is the load balancer's; choose another one.")
     return found
+
+
+def balancers(platform, components):
+    """Return the load balancers before components, by the name of their group: what C(balancer) in their flows files
+    says, where a tier has the component and the platform's C(options) have its C(option) on."""
+    options = platform.get("options") or {}
+    named = {name for tier in platform.get("tiers") or [] for name in tier.get("components") or []}
+    found = {name: (components.get(name) or {}).get("balancer") for name in sorted(named)}
+    return {
+        entry["group"]: {**entry, "component": name}
+        for name, entry in found.items()
+        if entry and options.get(entry["option"])
+    }
+
+
+def _endpoint_faults(platform, components):
+    """Return what is wrong with what leads to the API of Kubernetes."""
+    endpoint = platform.get("endpoint") or {}
+    balancer, name, domain = endpoint.get("balancer", "haproxy"), endpoint.get("name"), platform.get("domain")
+    if balancer not in ENDPOINT_BALANCERS:
+        return [f"kubernetes_endpoint_balancer is {balancer!r}; it must be {' or '.join(ENDPOINT_BALANCERS)}."]
+    found = []
+    if balancer == "nlb" and not str(name).endswith(f".{domain}"):
+        found.append(
+            f"kubernetes_endpoint is {name}, which is not in the private zone {domain}, where provision.yml writes the"
+            " name of the load balancer with kubernetes_endpoint_balancer: nlb; leave kubernetes_endpoint out."
+        )
+    reserved = balancers(platform, components)
+    return found + [
+        f"platform_tiers holds the name {tier['name']!r}, which is a load balancer's; choose another one."
+        for tier in platform.get("tiers") or []
+        if tier.get("name") in reserved
+    ]
 
 
 def _tier_faults(platform, tier, roles):
@@ -542,7 +578,21 @@ def _tier_ingress(platform, tier, components):
         port = port_range(platform.get("edge_port") or 443)[0]
         rules.setdefault(("tcp", port, port, f"tier:{ENTRANCE}"), "what the web ACL let through")
         rules.setdefault(("tcp", HEALTH_PORT, HEALTH_PORT, f"tier:{ENTRANCE}"), "health checks of the load balancer")
+    for group, balancer in balancers(platform, components).items():
+        if balancer["component"] in tier["components"]:
+            port = balancer["port"]
+            rules.setdefault(("tcp", port, port, f"tier:{group}"), f"{balancer['purpose']} by the load balancer")
     return rules
+
+
+def _balancer_ingress(platform, group, balancer, components):
+    """Return what the group of a load balancer before a component lets in."""
+    port, seen_from = balancer["port"], {"name": group, "components": []}
+    return {
+        ("tcp", port, port, peer): balancer["purpose"]
+        for source in flow_sources(balancer)
+        for peer in _peers(platform, seen_from, balancer["component"], source, components)
+    }
 
 
 def _entrance_ingress(platform):
@@ -553,7 +603,7 @@ def _entrance_ingress(platform):
 
 
 def security_groups(platform, components):
-    """Return one security group per tier, and that of the load balancer before HAProxy.
+    """Return one security group per tier, and those of the load balancers before HAProxy and other components.
 
     Each is a dict name, tier, description, ingress, egress. A rule is a dict protocol, from_port, to_port, peer
     (a CIDR, C(group:<name>) or C(prefix:<name>)), description. What comes in is what the flows say and ssh for
@@ -565,10 +615,14 @@ def security_groups(platform, components):
     if edge_tiers(platform):
         descriptions[ENTRANCE] = ("", f"Load balancer before HAProxy of {platform['name']}")
         egress[ENTRANCE] = {}
-    vpc = str(ipaddress.IPv4Network(platform["network"]["cidr"]))
+    vpc, tiers = str(ipaddress.IPv4Network(platform["network"]["cidr"])), list(ingress)
+    for group, balancer in balancers(platform, components).items():
+        descriptions[group] = ("", f"Load balancer before {balancer['component']} of {platform['name']}")
+        egress[group] = {}
+        ingress[group] = _balancer_ingress(platform, group, balancer, components)
     for reached, rules in ingress.items():
         for (protocol, first, last, peer), purpose in rules.items():
-            for name in _senders(peer, vpc, ingress):
+            for name in _senders(peer, vpc, tiers):
                 egress[name].setdefault((protocol, first, last, f"tier:{reached}"), purpose)
             # A pod's address is no group's: what lets pods in lets its own tier reach them, too.
             if peer == platform["network"].get("pod_cidr"):
@@ -681,10 +735,12 @@ def _component_tags(platform, names, components, kind):
 # Names in DNS
 
 
-def records(platform, components, addresses):
+def records(platform, components, addresses, aliases=()):
     """Return the A records: one per slot that exists, one with several values per service name.
 
     :arg addresses: dict of slot to its private address.
+    :arg aliases: names that lead to a load balancer: dict name, address, zone_id and targets. As long as that has no
+        target, a name that is a service's, too, goes on leading to the service's hosts.
     """
     domain = platform["domain"]
     result = [
@@ -699,10 +755,14 @@ def records(platform, components, addresses):
                 services.setdefault(name, []).extend(
                     addresses[slot] for slot in tier_slots(tier) if addresses.get(slot)
                 )
-    for name in sorted(services):
-        values = list(dict.fromkeys(services[name]))
-        if values:
-            result.append({"name": f"{name}.{domain}", "type": "A", "ttl": RECORD_TTL, "values": values})
+    named = {f"{name}.{domain}": list(dict.fromkeys(services[name])) for name in sorted(services)}
+    taken = {entry["name"]: entry for entry in aliases if entry["targets"] or not named.get(entry["name"])}
+    for name, values in named.items():
+        if values and name not in taken:
+            result.append({"name": name, "type": "A", "ttl": RECORD_TTL, "values": values})
+    for name, entry in taken.items():
+        alias = {"name": entry["address"], "zone_id": entry["zone_id"]}
+        result.append({"name": name, "type": "A", "alias": alias})
     return result
 
 

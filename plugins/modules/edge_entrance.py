@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: edge_entrance
-short_description: The load balancer, VPC origin and distribution before the platform's HAProxy pair
+short_description: The load balancer, VPC origin and distribution before HAProxy or the API of Kubernetes
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
@@ -16,6 +16,10 @@ description:
   - With the layout V(cloudfront) a CloudFront distribution with a web ACL of the scope CLOUDFRONT sends through a VPC
     origin to an internal Network Load Balancer in the private subnets, and that to the hosts. Nothing of it has a
     public address in the VPC.
+  - With the layout V(nlb) an internal Network Load Balancer in the private subnets passes TCP through to single
+    instances, which O(state=registered) and O(state=deregistered) name. They see its addresses in place of the
+    clients', so that an instance can reach itself through it. It is what leads to the API of Kubernetes with
+    C(kubernetes_endpoint_balancer) V(nlb).
   - Everything is read side by side, compared, planned, and only what differs is written. The web ACL is in its place
     before anything listens.
   - Names follow from O(name); a target group whose port or protocol is to change is made anew, and the old one removed
@@ -40,15 +44,23 @@ options:
   layout:
     description: What stands before HAProxy.
     type: str
-    choices: [alb, cloudfront]
+    choices: [alb, cloudfront, nlb]
     required: true
   state:
-    description: Whether it is there.
+    description:
+      - Whether it is there.
+      - With V(registered) it sends to O(instances) when the module ends, with V(deregistered) it sends nothing to them
+        any more and O(target.drain_seconds) are over. Nothing else of it is looked at.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, registered, deregistered]
     default: present
   tiers:
-    description: Tiers whose instances take the requests.
+    description: Tiers whose instances take the requests; not with the layout V(nlb).
+    type: list
+    elements: str
+    default: []
+  instances:
+    description: Ids of the instances that are registered or deregistered, with the layout V(nlb).
     type: list
     elements: str
     default: []
@@ -60,15 +72,17 @@ options:
     type: dict
     suboptions:
       port:
-        description: Port of HAProxy.
+        description: Port of HAProxy, or of the API; with the layout V(nlb) the load balancer's, too.
         type: int
         default: 443
       tls:
-        description: Whether HAProxy speaks TLS there. The load balancers do not look at its certificate.
+        description:
+          - Whether TLS is spoken there. The load balancers do not look at its certificate.
+          - With the layout V(nlb) TLS goes through to it, and O(target.health_path) is asked for over HTTPS.
         type: bool
         default: true
       health_port:
-        description: Port that is asked over HTTP whether the host may get requests.
+        description: Port that is asked whether the host may get requests.
         type: int
         default: 8405
       health_path:
@@ -102,6 +116,10 @@ options:
     type: str
     choices: [PriceClass_100, PriceClass_200, PriceClass_All]
     default: PriceClass_100
+  cross_zone:
+    description: Whether a Network Load Balancer sends from each zone to the hosts of all zones.
+    type: bool
+    default: true
   deletion_protection:
     description: Whether AWS refuses to delete the load balancer; O(state=absent) ends it first.
     type: bool
@@ -122,6 +140,20 @@ EXAMPLES = r"""
     certificate: arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d
     web_acl: arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/trading-edge/0a1b2c3d
     tags: {platform: trading, environment: production}
+
+- name: An internal Network Load Balancer before the API of Kubernetes
+  selfhosted.ec2.edge_entrance: &api
+    platform: trading
+    name: trading-k8s
+    layout: nlb
+    security_group: trading-kubernetes-api
+    target: {port: 6443, health_port: 6443, health_path: /readyz}
+
+- name: A control plane that it leads to
+  selfhosted.ec2.edge_entrance:
+    <<: *api
+    state: registered
+    instances: [i-0123456789abcdef0]
 """
 
 RETURN = r"""
@@ -129,6 +161,15 @@ address:
   description: Name to which clients' names shall point; empty before the distribution or load balancer exists.
   returned: always
   type: str
+zone_id:
+  description: Route 53 zone of the load balancer's name, for records that are aliases; empty before it exists.
+  returned: always
+  type: str
+targets:
+  description: Ids of the registered instances before this run, with the layout V(nlb).
+  returned: always
+  type: list
+  elements: str
 load_balancer:
   description: ARN of the load balancer; empty before it exists.
   returned: always
@@ -166,6 +207,7 @@ class Account:
         self.ids, self.have = {}, {}
         self.raw = {"distribution": None, "origin": None, "listeners": {}, "old_groups": {}}
         self.world = {}
+        self.states = {}
         self.address = ""
 
     def call(self, operation, **arguments):
@@ -178,7 +220,8 @@ class Account:
         """Read everything."""
         first = [self._balancer, self._groups]
         if self.want["state"] == "present":
-            first += [self._subnets, self._security_group, self._instances]
+            first += [self._subnets, self._security_group]
+            first += [] if self.want["layout"] == "nlb" else [self._instances]
         if self.want["layout"] == "cloudfront":
             first += [self._find_origin, self.find_distribution]
         aws.parallel(lambda read: read(), first)
@@ -187,8 +230,10 @@ class Account:
             second += [self._listeners, self._balancer_attributes, self._elb_tags]
             if self.want["layout"] == "alb":
                 second.append(self._web_acl)
+        if self.want["layout"] == "nlb" and entrance_plan.TARGETS in self.ids:
+            second.append(self.read_states)
         if present and entrance_plan.TARGETS in self.ids:
-            second += [self._target_attributes, self._targets]
+            second += [self._target_attributes, *([] if self.want["layout"] == "nlb" else [self._targets])]
             second += [] if entrance_plan.BALANCER in self.ids else [self._elb_tags]
         if self.raw["origin"]:
             second.append(self._origin)
@@ -221,7 +266,7 @@ class Account:
         wanted = entrance_plan.target_name(self.want)
         for group in self.elb.pages("describe_target_groups", "TargetGroups", PageSize=400):
             name = group["TargetGroupName"]
-            if name == wanted and self.want["state"] == "present":
+            if name == wanted and self.want["state"] != "absent":
                 self.ids[entrance_plan.TARGETS] = group["TargetGroupArn"]
                 self.have["target group"] = group
             elif entrance_plan.is_own_group(self.want, name):
@@ -309,13 +354,20 @@ class Account:
         for entry in self.elb.call("describe_tags", ResourceArns=list(arns))["TagDescriptions"]:
             self.have[f"tags of {arns[entry['ResourceArn']]}"] = aws.tags_of(entry)
 
-    def _targets(self):
+    def read_states(self):
+        """Read what the load balancer thinks of each target."""
         answer = self.elb.call("describe_target_health", TargetGroupArn=self.ids[entrance_plan.TARGETS])
-        self.have["targets"] = sorted(
-            entry["Target"]["Id"]
-            for entry in answer["TargetHealthDescriptions"]
-            if entry["TargetHealth"]["State"] != "draining"
-        )
+        found = {entry["Target"]["Id"]: entry["TargetHealth"] for entry in answer["TargetHealthDescriptions"]}
+        self.states = {identity: health["State"] for identity, health in found.items()}
+        return found
+
+    def _targets(self):
+        self.read_states()
+        self.have["targets"] = self.registered()
+
+    def registered(self):
+        """The instances that are targets, as they were read last."""
+        return sorted(identity for identity, state in self.states.items() if state != "draining")
 
     def _web_acl(self):
         try:
@@ -373,6 +425,24 @@ class Account:
     def _gone(self, arn):
         return self._until(lambda: not self.describe_balancer(LoadBalancerArns=[arn]), "the load balancer is gone")
 
+    def settle(self):
+        """Wait until the load balancer sends to the instances that are registered, and no more to those that leave."""
+        registered = self.want["state"] == "registered"
+        names = ", ".join(self.want["instances"])
+        last = {}
+
+        def check():
+            last.update(found=self.read_states())
+            return entrance_plan.settled(self.want, self.states)
+
+        what = f"{names} {'is healthy' if registered else 'gets nothing more'} behind the load balancer"
+        try:
+            self._until(check, what, TIMEOUT if registered else TIMEOUT + self.want["target"]["drain_seconds"])
+        except aws.AwsError as error:
+            bad = [health.get("Description") for health in last["found"].values() if health["State"] != "healthy"]
+            why = "; ".join(sorted({text for text in bad if text}))
+            raise aws.AwsError(f"{error} ({why})" if why and registered else str(error)) from error
+
     def _associate(self, acl, balancer):
         def check():
             try:
@@ -428,6 +498,18 @@ def present(want, account):
     return plan, entrance_plan.diff(account.have, parts, changed)
 
 
+def of_targets(want, account):
+    """Return the steps that register or deregister the instances, and the diff."""
+    if not {entrance_plan.BALANCER, entrance_plan.TARGETS} <= set(account.ids):
+        name = entrance_plan.balancer_name(want)
+        raise aws.AwsError(
+            f"There is no load balancer {name} with the target group {entrance_plan.target_name(want)};"
+            " run provision.yml with kubernetes_endpoint_balancer: nlb first."
+        )
+    plan = entrance_plan.of_targets(want, account.states)
+    return plan, {"before": "", "after": "".join(f"{step.text}\n" for step in plan)}
+
+
 def manage(params, connection, check_mode):
     """Compare, write what differs unless in check mode, and return the module's result. Raises AwsError."""
     want = {**params, "tags": {key: str(value) for key, value in params["tags"].items()}}
@@ -440,18 +522,28 @@ def manage(params, connection, check_mode):
     if want["state"] == "absent":
         plan = entrance_plan.removal(want, account.ids, account.raw)
         diff = {"before": "".join(f"{step.text}\n" for step in plan), "after": ""}
-    else:
+    elif want["state"] == "present":
         plan, diff = present(want, account)
+    else:
+        plan, diff = of_targets(want, account)
     ids = dict(account.ids)
+    before = account.registered()
     if plan and not check_mode:
         ids = steps.run(plan, account, ids, account.waits())
-    return result(want, account, ids, plan, diff, check_mode)
+    # Also where a run that was cut off has registered them: who goes on may rely on it.
+    named = want["state"] in entrance_plan.OF_TARGETS and not check_mode
+    if named and (plan or not entrance_plan.settled(want, account.states)):
+        account.settle()
+    return {**result(want, account, ids, plan, diff, check_mode), "targets": before}
 
 
 def result(want, account, ids, plan, diff, check_mode):
     """Return what the module answers."""
     gone = want["state"] == "absent" and not check_mode
-    address = ids.get(entrance_plan.ADDRESS, "")
+    address, zone = ids.get(entrance_plan.ADDRESS, ""), ""
+    if entrance_plan.BALANCER in ids and not gone:
+        found = account.world["balancer"] or account.describe_balancer(LoadBalancerArns=[ids[entrance_plan.BALANCER]])
+        zone = found["CanonicalHostedZoneId"]
     if want["layout"] == "cloudfront":
         if "@distribution" in ids and not account.raw["distribution"]:
             account.find_distribution()
@@ -459,6 +551,7 @@ def result(want, account, ids, plan, diff, check_mode):
     return {
         "changed": bool(plan),
         "address": "" if gone else address,
+        "zone_id": zone,
         "load_balancer": "" if gone else ids.get(entrance_plan.BALANCER, ""),
         "distribution": "" if gone else ids.get("@distribution", ""),
         "actions": [step.text for step in plan],
@@ -483,8 +576,9 @@ def argument_spec():
         "platform": text(required=True),
         "name": text(required=True),
         "layout": text(choices=list(entrance_plan.LAYOUTS), required=True),
-        "state": text(choices=["present", "absent"], default="present"),
+        "state": text(choices=["present", "absent", *entrance_plan.OF_TARGETS], default="present"),
         "tiers": names,
+        "instances": names,
         "security_group": text(),
         "target": {"type": "dict", "apply_defaults": True, "options": target},
         "certificate": text(),
@@ -493,6 +587,7 @@ def argument_spec():
         "aliases": names,
         "viewer_certificate": text(),
         "price_class": text(choices=["PriceClass_100", "PriceClass_200", "PriceClass_All"], default="PriceClass_100"),
+        "cross_zone": {"type": "bool", "default": True},
         "deletion_protection": {"type": "bool", "default": True},
         "tags": {"type": "dict", "default": {}},
     }

@@ -16,6 +16,12 @@ LISTENER = "Elastic Load Balancing API Reference, CreateListener"
 DELETE = "Elastic Load Balancing API Reference, DeleteLoadBalancer"
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?\Z")
 SECURE = ("HTTPS", "TLS")
+HEALTH_RANGES = (
+    ("HealthCheckIntervalSeconds", 5, 300),
+    ("HealthCheckTimeoutSeconds", 2, 120),
+    ("HealthyThresholdCount", 2, 10),
+    ("UnhealthyThresholdCount", 2, 10),
+)
 Refusal = dict[str, Any] | None
 
 
@@ -78,6 +84,21 @@ def foreign_group(call: Call) -> Refusal:
 def network_without_groups(call: Call) -> Refusal:
     held = balancer_of(call)
     return {} if held and held.loadbalancer_type == "network" and not held.security_groups else None
+
+
+@rule(
+    "elbv2",
+    "CreateTargetGroup ModifyTargetGroup",
+    "ValidationError",
+    "The health check's {setting} {value} is not valid: {first} to {last}",
+    "Elastic Load Balancing API Reference, CreateTargetGroup",
+)
+def health_check_out_of_range(call: Call) -> Refusal:
+    for setting, first, last in HEALTH_RANGES:
+        value = call.params.get(setting)
+        if value is not None and not first <= int(value) <= last:
+            return {"setting": setting, "value": value, "first": first, "last": last}
+    return None
 
 
 @rule(

@@ -25,6 +25,8 @@ GOOD = {
     "ec2_private_ip": "10.20.0.4",
     "ec2_tier": "control",
 }
+#: Those of which the manifest knows everything, the good one last.
+VERSIONS = ["1.36.0", GOOD["kubernetes_version"]]
 IAM_ROLE = {"role": "arn:aws:iam::123456789012:role/operator", "username": "operator", "groups": ["operators"]}
 OBJECT = {"apiVersion": "v1", "metadata": {"name": "a"}}
 BAD = {
@@ -111,6 +113,26 @@ BAD = {
         {"kubernetes_addons_ebs_csi_args": {"endpoint": "x"}},
         "kubernetes_addons_ebs_csi_args sets endpoint",
     ),
+    "balancer": (
+        {"kubernetes_endpoint_balancer": "elb"},
+        "kubernetes_endpoint_balancer is 'elb', it must be one of haproxy, nlb",
+    ),
+    "balancer-zone": (
+        {"kubernetes_endpoint_balancer": "nlb", "kubernetes_endpoint": "api.example.com"},
+        "kubernetes_endpoint is api.example.com, which is not in the private zone trading.internal",
+    ),
+    "balancer-drain": (
+        {"kubernetes_endpoint_balancer": "nlb", "kubernetes_endpoint_nlb": {"drain_seconds": 3601}},
+        "kubernetes_endpoint_nlb.drain_seconds is 3601",
+    ),
+    "balancer-setting": (
+        {"kubernetes_endpoint_balancer": "nlb", "kubernetes_endpoint_nlb": {"cross_zones": True}},
+        "cross_zones",
+    ),
+    "balancer-version": (
+        {"kubernetes_endpoint_balancer": "nlb", "kubernetes_version": "1.36.0"},
+        "give 1.36.1 or later with kubernetes_endpoint_balancer nlb",
+    ),
     "profile": ({"kubernetes_profile": "strict"}, "kubernetes_profile is 'strict', it must be one of default, cis"),
     "signing-argument": (
         {"kubernetes_controller_manager_args": {"cluster-signing-cert-file": "x"}},
@@ -125,13 +147,14 @@ def said(tmp_path_factory):
     """What is said about each fault, a host of that name; "good" has none."""
     path = tmp_path_factory.mktemp("kubernetes")
     manifest = filters.release_manifest("")
-    described = {**releases.release(manifest, "1.36"), "kubernetes": GOOD["kubernetes_version"]}
     manifest = {**manifest, "images": {}, "files": dict(manifest["files"])}
-    for name in releases.release_images(described):
-        repository, tag = releases.split_image(name)
-        manifest["images"].setdefault(repository, {})[tag] = "sha256:" + "a" * 64
+    for version in VERSIONS:
+        described = {**releases.release(manifest, "1.36"), "kubernetes": version}
+        for name in releases.release_images(described):
+            repository, tag = releases.split_image(name)
+            manifest["images"].setdefault(repository, {})[tag] = "sha256:" + "a" * 64
     for name in ("kubeadm", "kubelet", "kubectl"):
-        sums = {GOOD["kubernetes_version"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}
+        sums = {version: dict.fromkeys(releases.ARCHITECTURES, "a" * 64) for version in VERSIONS}
         manifest["files"][name] = {**manifest["files"][name], "sha256": sums}
     del manifest["files"]["kubelet"]["sha256"][GOOD["kubernetes_version"]]["arm64"]
     sums = {described["aws-iam-authenticator"]: dict.fromkeys(releases.ARCHITECTURES, "a" * 64)}

@@ -271,6 +271,74 @@ def test_records_follow_what_exists():
     }
 
 
+BALANCED = {
+    **COMPONENTS,
+    "haproxy": {**COMPONENTS["haproxy"], "service_names": ["postgresql", "kubernetes"]},
+    "etcd": {
+        **COMPONENTS["etcd"],
+        "balancer": {"option": "api", "group": "api", "port": 6443, "from": ["admin", "vpc"], "purpose": "API"},
+    },
+}
+
+
+def balanced(**more):
+    endpoint = {"balancer": "nlb", "name": "kubernetes.trading.internal", **more}
+    return {**description(), "endpoint": endpoint, "options": {"api": True}}
+
+
+def test_a_load_balancer_before_a_component_is_the_way_to_it_from_the_network():
+    groups = platform.security_groups(balanced(), BALANCED)
+    assert groups[-1]["name"] == "trading-api"
+    assert rules(groups, "", "ingress") == {
+        ("tcp", 6443, 6443, "10.20.0.0/16"),
+        ("tcp", 6443, 6443, "203.0.113.10/32"),
+    }
+    assert rules(groups, "", "egress") == {("tcp", 6443, 6443, "group:trading-database")}
+    way = ("tcp", 6443, 6443, "group:trading-api")
+    assert way in rules(groups, "database", "ingress") and way not in rules(groups, "edge", "ingress")
+    assert way in rules(groups, "edge", "egress") and way in rules(groups, "database", "egress")
+    # Off, nothing differs from what is without it.
+    assert platform.security_groups({**balanced(), "options": {}}, BALANCED) == platform.security_groups(
+        description(), COMPONENTS
+    )
+
+
+def test_a_name_leads_to_its_load_balancer_once_that_has_a_target_or_nothing_else_has_it():
+    addresses = {"edge-1": "10.20.128.4", "edge-2": "10.20.144.4"}
+    alias = {"name": "kubernetes.trading.internal", "address": "a.elb.amazonaws.com", "zone_id": "Z1", "targets": []}
+
+    def leads(alias, components=BALANCED):
+        made = platform.records(balanced(), components, addresses, [alias])
+        (found,) = [record for record in made if record["name"] == alias["name"]]
+        return found.get("alias") or found["values"]
+
+    there = {"name": "a.elb.amazonaws.com", "zone_id": "Z1"}
+    assert leads(alias) == list(addresses.values())
+    assert leads({**alias, "targets": ["i-1"]}) == there
+    assert leads({**alias, "name": "api.trading.internal"}) == there
+    assert leads(alias, COMPONENTS) == there
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (balanced(balancer="elb"), "kubernetes_endpoint_balancer is 'elb'; it must be haproxy or nlb."),
+        (balanced(name="api.example.com"), "api.example.com, which is not in the private zone trading.internal"),
+    ],
+)
+def test_what_cannot_lead_to_the_api_is_refused(given, words):
+    (found,) = platform.faults(given, BALANCED)
+    assert words in found
+
+
+def test_no_tier_has_the_name_of_a_load_balancer():
+    assert platform.faults(balanced(), BALANCED) == []
+    given = balanced()
+    given["tiers"][0]["name"] = "api"
+    (found,) = platform.faults(given, BALANCED)
+    assert "platform_tiers holds the name 'api', which is a load balancer's" in found
+
+
 def test_a_tier_without_rights_has_no_policy():
     components = {**COMPONENTS, "haproxy": {"iam": [{"actions": ["s3:GetObject"], "resources": ["arn:{platform}/*"]}]}}
     found = platform.policies(description(), components)
