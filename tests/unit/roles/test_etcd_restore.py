@@ -286,6 +286,10 @@ VARIABLES = {
     "etcd_members": "{{ ansible_play_hosts_all }}",
     "__etcd_restore_api_down": True,
 }
+#: Whether restore_kubernetes.yml has had control planes in its run, which it had not here.
+API_DOWN = yaml.safe_load((playing.ROOT / "playbooks/restore_kubernetes.yml").read_text())[1]["vars"][
+    "__etcd_restore_api_down"
+]
 PATRONI = {
     "ec2_components": ["etcd", "postgresql"],
     "platform_tiers": [{"name": "database", "components": ["etcd", "postgresql"], "count": 3}],
@@ -307,6 +311,7 @@ REFUSED = {
         "good are no members of kubernetes_etcd",
     ),
     "api": ({"etcd_restore": MEANT, "__etcd_restore_api_down": False}, "restore_kubernetes.yml stops them"),
+    "limited": ({"etcd_restore": MEANT, "__etcd_restore_api_down": API_DOWN}, "with all control planes in its run."),
     "lock": ({"etcd_restore": MEANT, **PATRONI}, "holds the lock of the leader of PostgreSQL"),
     "lock-accepted": ({"etcd_restore": {**MEANT, "accept_old_lock": True}, **PATRONI}, ""),
     "own-use": ({"etcd_restore": MEANT, "ec2_components": ["etcd"]}, ""),

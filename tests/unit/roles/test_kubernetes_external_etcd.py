@@ -148,7 +148,23 @@ def test_control_planes_are_down_while_members_on_other_hosts_are_made_anew():
     ]
     members = [play for play in plays if play["hosts"].startswith("kubernetes_etcd:")]
     assert [play["tasks"][-1]["ansible.builtin.import_role"]["name"] for play in members] == ["selfhosted.ec2.etcd"] * 3
-    assert all(play["vars"]["__etcd_restore_api_down"] for play in members)
+    assert all("__kubernetes_view" in play["vars"]["__etcd_restore_api_down"] for play in members)
+
+
+def test_control_planes_do_not_stop_for_a_restore_that_members_take_no_part_in(tmp_path):
+    """A limit to the control planes, or a member whose instance is stopped."""
+    stop = yaml.safe_load((ROLE / "tasks/restore_stop.yml").read_text())
+    seen = {"__etcd_restore_ended": False}
+    hosts = {"external": {**files.VARIABLES, **EXTERNAL}, "quorum-1": seen, "quorum-2": seen, "quorum-3": {}}
+    children = {"kubernetes_etcd": {"hosts": dict.fromkeys(MEMBERS, {})}}
+    texts = [{"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")]
+    play = {"name": "Stop", "hosts": "external", "gather_facts": False, "tasks": [*texts, stop[0]]}
+    inventory = {"all": {"hosts": hosts, "children": children}}
+    code, text = playing.run(tmp_path, [play], inventory)
+    assert code and "quorum-3 of kubernetes_etcd take no part in this run" in " ".join(text.split()), text
+    hosts["quorum-3"] = seen
+    code, text = playing.run(tmp_path, [play], inventory)
+    assert code == 0, text
 
 
 @pytest.mark.parametrize("host", SAID)
