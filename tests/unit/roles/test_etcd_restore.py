@@ -545,6 +545,14 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_touched(hosts, ch
     assert not [host for host in MEMBERS if (hosts.path / host / "restore/unfinished.json").exists()]
 
 
+def test_a_new_host_has_the_tool_of_etcd_before_a_snapshot_is_judged():
+    """It is of the release, where etcd_version names one, and not of the packages."""
+    tasks = yaml.safe_load((ROLE / "tasks/restore_data.yml").read_text())
+    names = [task.get("ansible.builtin.import_tasks") or task["name"] for task in tasks]
+    judged = names.index("restore_data | Bring the snapshot to this host, and see whether it is whole")
+    assert names.index("certificates.yml") < names.index("view.yml") < names.index("files.yml") < judged
+
+
 @pytest.mark.long
 def test_the_snapshot_of_another_cluster_may_be_meant(hosts):
     (hosts.bucket / "2026-01-03T00-00-00Z.db").write_bytes(snapshot("three", FOREIGN))
