@@ -59,7 +59,7 @@ def etcd_start(views, name, members, domain, replace=""):
     if views[name].get("restoring"):
         return _refuse(
             f"A restore of {name} from {views[name]['restoring']} was cut off; run the playbook that restores it again,"
-            " with the same values."
+            " with the same values: restore_etcd.yml, or restore_kubernetes.yml where it is Kubernetes' etcd."
         )
     answer = _own_start(views, name, members, domain)
     if answer["error"] and replace == name and _listed(views, name):

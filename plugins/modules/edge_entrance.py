@@ -429,7 +429,7 @@ class Account:
         """Wait until the load balancer sends to the instances that are registered, and no more to those that leave."""
         registered = self.want["state"] == "registered"
         names = ", ".join(self.want["instances"])
-        last = {}
+        last = {"found": {}}
 
         def check():
             last.update(found=self.read_states())
@@ -439,7 +439,8 @@ class Account:
         try:
             self._until(check, what, TIMEOUT if registered else TIMEOUT + self.want["target"]["drain_seconds"])
         except aws.AwsError as error:
-            bad = [health.get("Description") for health in last["found"].values() if health["State"] != "healthy"]
+            meant = [last["found"].get(identity, {}) for identity in self.want["instances"]]
+            bad = [health.get("Description") for health in meant if health.get("State") != "healthy"]
             why = "; ".join(sorted({text for text in bad if text}))
             raise aws.AwsError(f"{error} ({why})" if why and registered else str(error)) from error
 

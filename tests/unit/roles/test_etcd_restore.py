@@ -267,6 +267,7 @@ def test_a_member_of_an_unfinished_restore_is_not_started(tool, tmp_path):
     view = {**etcd.read_disk(*places), "initialised": True, "listed": [], "cluster_id": ""}
     found = etcd_start({"quorum-1": view}, "quorum-1", MEMBERS, "trading.internal")
     assert found["state"] == "refused" and "A restore of quorum-1 from etcd/etcd/1.db was cut off" in found["error"]
+    assert "restore_etcd.yml, or restore_kubernetes.yml" in found["error"]
     tool.done(tool.settings)
     assert etcd.read_disk(*places)["restoring"] == ""
 
