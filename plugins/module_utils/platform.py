@@ -54,6 +54,8 @@ GUARDED = ("alb", "cloudfront")
 ENTRANCE = "entrance"
 #: What may lead to the API of Kubernetes.
 ENDPOINT_BALANCERS = ("haproxy", "nlb")
+#: What a target may keep its connections at most (Elastic Load Balancing API Reference, TargetGroupAttribute).
+DRAIN_SECONDS = 3600
 #: AWS's list of the addresses from which CloudFront reaches origins (VPC User Guide, "AWS-managed prefix lists").
 CLOUDFRONT = "prefix:com.amazonaws.global.cloudfront.origin-facing"
 HEALTH_PORT = 8405
@@ -283,6 +285,11 @@ def _endpoint_faults(platform, components):
         found.append(
             f"kubernetes_endpoint is {name}, which is not in the private zone {domain}, where provision.yml writes the"
             " name of the load balancer with kubernetes_endpoint_balancer: nlb; leave kubernetes_endpoint out."
+        )
+    seconds = str(endpoint.get("drain_seconds", 30))
+    if balancer == "nlb" and not (seconds.isdecimal() and int(seconds) <= DRAIN_SECONDS):
+        found.append(
+            f"kubernetes_endpoint_nlb.drain_seconds is {seconds}; Elastic Load Balancing takes 0 to {DRAIN_SECONDS}."
         )
     reserved = balancers(platform, components)
     return found + [

@@ -323,6 +323,7 @@ def test_a_name_leads_to_its_load_balancer_once_that_has_a_target_or_nothing_els
     ("given", "words"),
     [
         (balanced(balancer="elb"), "kubernetes_endpoint_balancer is 'elb'; it must be haproxy or nlb."),
+        (balanced(drain_seconds=3601), "kubernetes_endpoint_nlb.drain_seconds is 3601; Elastic Load Balancing takes"),
         (balanced(name="api.example.com"), "api.example.com, which is not in the private zone trading.internal"),
     ],
 )
