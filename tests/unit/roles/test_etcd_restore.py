@@ -391,6 +391,7 @@ class Hosts:
 
     def __init__(self, path):
         self.path, self.bucket = path, path / "bucket/kubernetes/etcd"
+        self.identity = None
         self.bucket.mkdir(parents=True)
         (path / "bin").mkdir()
         for name, text in (
@@ -442,7 +443,12 @@ class Hosts:
             "tasks": [
                 *files,
                 {"ansible.builtin.set_fact": facts},
-                {"ansible.builtin.set_fact": {"__etcd_tool": {"changed": False}}},
+                {
+                    "ansible.builtin.set_fact": {
+                        "__etcd_tool": {"changed": False},
+                        "__etcd_view": {"identity": self.identity},
+                    }
+                },
                 *self.tasks("restore.yml", cut, on),
             ],
         }
@@ -544,6 +550,13 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_touched(hosts, ch
     assert set(hosts.tokens().values()) == {"before"}
     assert not [mark for mark in hosts.marks() if "data" in mark]
     assert not [host for host in MEMBERS if (hosts.path / host / "restore/unfinished.json").exists()]
+
+
+def test_a_volume_of_another_member_is_refused(hosts):
+    hosts.identity = {"member": "quorum-9", "domain": "trading.internal", "cluster_id": "1"}
+    code, text = hosts.play(MEANT)
+    assert code and "quorum-9" in text, text
+    assert set(hosts.tokens().values()) == {"before"} and hosts.marks() == []
 
 
 def test_a_new_host_has_the_tool_of_etcd_before_a_snapshot_is_judged():
