@@ -44,13 +44,14 @@ def up(lab: Lab, say: Say) -> None:
     """Everything runs afterwards; what runs already is left alone. Raises RuntimeError with one sentence."""
     machine.check()
     with _alone(lab):
-        image.build(say=say)
-        keys.make(lab)
+        # First of all: what all labs share goes with the last one that has a directory.
         with labs_locked():
             for directory in (lab.run, lab.changed_directory, lab.state / "logs", lab.tls_directory):
                 directory.mkdir(parents=True, exist_ok=True)
             machine.allow_watchers(STATE / "watchers")
         lab.tls_directory.chmod(0o700)
+        image.build(say=say)
+        keys.make(lab)
         _start_aws(lab, say)
         if network.read_models(api.ec2(lab)) == []:
             network.apply(lab, [])

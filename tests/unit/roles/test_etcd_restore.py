@@ -297,7 +297,8 @@ PATRONI = {
 }
 REFUSED = {
     "good": ({"etcd_restore": MEANT}, ""),
-    "file": ({"etcd_restore": {"file": "a.db", "confirm": "trading"}, "platform_buckets": []}, ""),
+    "file": ({"etcd_restore": {"file": __file__, "confirm": "trading"}, "platform_buckets": []}, ""),
+    "no-file": ({"etcd_restore": {"file": "a.db", "confirm": "trading"}}, "etcd_restore.file is a.db, and there is no"),
     "nothing": ({}, "etcd_restore is {}; give key"),
     "unconfirmed": ({"etcd_restore": {**MEANT, "confirm": "main"}}, "and confirm (trading)."),
     "both": ({"etcd_restore": {**MEANT, "file": "a.db"}}, "give key"),

@@ -25,6 +25,7 @@ HOSTS = {
     "external": EXTERNAL,
     "worker": EXTERNAL,
     "key-and-file": {"kubernetes_restore": {"key": "latest", "file": "a.db", "confirm": "trading"}},
+    "no-file": {"kubernetes_restore": {"file": "a.db", "confirm": "trading"}},
     # By preflight.
     "two": {**EXTERNAL, "kubernetes_control_planes": ["two", "control-2"]},
     "one": {**EXTERNAL, "kubernetes_control_planes": ["one"]},
@@ -134,6 +135,7 @@ def test_a_restore_has_to_be_meant_wherever_etcd_is(written):
     for host in ("external", "stacked"):
         assert written[host]["refusal"].startswith("kubernetes_restore is {}; give key")
     assert "; give key (latest, " in written["key-and-file"]["refusal"]
+    assert "kubernetes_restore.file is a.db, and there is no such file" in written["no-file"]["refusal"]
 
 
 def test_control_planes_are_down_while_members_on_other_hosts_are_made_anew():
