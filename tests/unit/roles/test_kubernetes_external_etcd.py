@@ -171,6 +171,18 @@ def test_control_planes_do_not_stop_for_a_restore_that_members_take_no_part_in(t
     assert code == 0, text
 
 
+@pytest.mark.parametrize(("oldest", "refused"), [("3.6.6", False), ("3.5.26", False), ("3.5.25", True)])
+def test_members_that_are_too_old_are_named_and_others_pass(tmp_path, oldest, refused):
+    judge = yaml.safe_load((ROLE / "tasks/external_etcd.yml").read_text())[1]
+    seen = {"members": {"one": {"version": "3.6.6"}, "two": {"version": oldest}, "three": {"version": ""}}}
+    texts = [{"ansible.builtin.include_vars": {"file": str(ROLE / part / "main.yml")}} for part in ("defaults", "vars")]
+    play = {"name": "Judge", "hosts": "external", "gather_facts": False, "tasks": [*texts, judge]}
+    hosts = {"external": {**files.VARIABLES, **EXTERNAL, "__kubernetes_external_now": seen}}
+    code, text = playing.run(tmp_path, [play], {"all": {"hosts": hosts}})
+    assert bool(code) == refused, text
+    assert (f"etcd {oldest} runs on kubernetes_etcd, and" in " ".join(text.split())) == refused, text
+
+
 @pytest.mark.parametrize("host", SAID)
 def test_bad_input_is_refused_in_one_sentence(written, host):
     said = [sentence for sentence in written[host]["said"] if sentence != "nothing"] or ["nothing"]
