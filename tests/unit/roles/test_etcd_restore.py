@@ -16,6 +16,7 @@ from ansible_collections.selfhosted.ec2.plugins.filter.etcd import etcd_start
 from ansible_collections.selfhosted.ec2.plugins.module_utils import etcd
 
 from tests.unit.roles import playing, program
+from tests.unit.roles import test_kubernetes_backup as backup
 
 ROLE = playing.ROOT / "roles/etcd"
 TEMPLATE = ROLE / "templates/backup.py.j2"
@@ -33,35 +34,20 @@ def snapshot(word="", hosts=URL):
 # The program
 
 
-class Bucket:
-    """As much of S3 as the program uses."""
+class Bucket(backup.Bucket):
+    """Which also tells sizes, and notes what was fetched."""
 
     def __init__(self, **objects):
-        self.objects, self.fetched = objects, []
-
-    def get_paginator(self, _name):
-        return self
-
-    def paginate(self, Bucket, Prefix):  # noqa: N803 (boto3's names)
-        assert Bucket == "backups"
-        return [{"Contents": [{"Key": key} for key in self.objects if key.startswith(Prefix)]}, {}]
-
-    def upload_file(self, path, bucket, key, ExtraArgs):  # noqa: N803
-        assert (bucket, ExtraArgs) == ("backups", {"ServerSideEncryption": "AES256"})
-        self.objects[key] = Path(path).read_bytes()
+        super().__init__(**objects)
+        self.fetched = []
 
     def head_object(self, Bucket, Key):  # noqa: N803
         assert Bucket == "backups"
         return {"ContentLength": len(self.objects[Key])}
 
     def download_file(self, bucket, key, path):
-        assert bucket == "backups"
         self.fetched.append(key)
-        Path(path).write_bytes(self.objects[key])
-
-    def delete_objects(self, Delete, **_rest):  # noqa: N803
-        for item in Delete["Objects"]:
-            del self.objects[item["Key"]]
+        super().download_file(bucket, key, path)
 
 
 class Commands:
