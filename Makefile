@@ -29,7 +29,7 @@ lab-down: ## Remove the lab and everything it made
 
 .PHONY: test
 test: ## Everything that CI runs
-	@.config/setup --system && python tests/run.py
+	@.config/setup --builds && python tests/run.py
 
 .PHONY: test-unit
 test-unit: setup ## Unit tests

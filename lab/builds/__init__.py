@@ -1,6 +1,7 @@
 """Builds those artifacts of the mirror that have no address to fetch them from: Go commands, and what Maven has.
 
-Usage: python -m lab.builds [NAME ...]     (all that artifacts.toml has a build for)
+Usage: python -m lab.builds [NAME ...]
+Names are those of artifacts.toml, of artifacts or sets; default, or no name at all, is what is in no set.
 
 Each build has a directory here with go.mod and go.sum, so its modules are pinned; the toolchain is the one of go.mod,
 so the SHA-256 in artifacts.toml holds on every machine of one kind. What takes Debian's packages in has none there: its
@@ -245,8 +246,11 @@ def build(entry: dict[str, Any], file: Path) -> None:
 
 
 def buildable(path: Path, names: list[str]) -> list[dict[str, Any]]:
-    """The entries of an artifact list that have a build: of these names and sets, or all that are in no set."""
+    """The entries of an artifact list that have a build, by names and sets; `default` are those in no set."""
     entries = [entry for entry in tomllib.loads(path.read_text()).get("artifact", []) if "build" in entry]
-    if not names:
-        return [entry for entry in entries if "set" not in entry]
-    return [entry for entry in entries if entry["name"] in names or entry.get("set") in names]
+    return [
+        entry
+        for name in names or ["default"]
+        for entry in entries
+        if name in (entry["name"], entry.get("set", "default"))
+    ]

@@ -13,6 +13,7 @@ from running import Platform, playbook_changes  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: only in the long fault matrix")
+    config.addinivalue_line("markers", "smoke: of the long ones, what make test runs of Kubernetes")
 
 
 @pytest.fixture(scope="session")

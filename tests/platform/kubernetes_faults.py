@@ -441,6 +441,34 @@ def under_load(nodes: Nodes, name: str):
         print(client.edge, type(client).__name__, client.errors[:3])
 
 
+@contextmanager
+def restored(nodes: Nodes, name: str, backup: str = "backup_kubernetes"):
+    """Under load, with a backup at its beginning, which the block restores; yields the dict of under_load.
+
+    Afterwards what was written before the backup is there, and what was written after it is not.
+
+    :param backup: the playbook that makes it.
+    """
+    maps = "/api/v1/namespaces/default/configmaps"
+    api = nodes.any_api()
+    for word in ("before-backup", "after-backup"):
+        api.call("DELETE", f"{maps}/{word}", missing_ok=True)
+    api.call("POST", maps, {"metadata": {"name": "before-backup"}})
+    with under_load(nodes, name) as run:
+        run["saved"] = time.monotonic()
+        playbook_changes(backup)
+        api.call("POST", maps, {"metadata": {"name": "after-backup"}})
+        yield run
+    api = nodes.any_api()
+    assert api.call("GET", f"{maps}/before-backup")
+    assert not api.call("GET", f"{maps}/after-backup", missing_ok=True)
+
+
+def restore_arguments(nodes: Nodes, name: str = "kubernetes_restore", **changes: str) -> list[str]:
+    """What a playbook that restores is given: the newest backup, confirmed, unless changed."""
+    return ["-e", json.dumps({name: {"key": "latest", "confirm": nodes.platform.name, **changes}})]
+
+
 def run_fault(nodes: Nodes, name: str) -> Outcome:
     """Make one fault under load; return what became of requests and writes."""
     fault = FAULTS[name]

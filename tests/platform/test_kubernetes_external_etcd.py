@@ -144,42 +144,31 @@ def test_a_new_key_encrypts_what_the_members_hold(nodes):
     assert new not in former
 
 
-def wanted(nodes, name="kubernetes_restore", **changes):
-    """What a restore is given."""
-    return ["-e", json.dumps({name: {"key": "latest", "confirm": nodes.platform.name, **changes}})]
-
-
 def test_a_restore_that_is_not_meant_or_cannot_be_touches_nothing(nodes):
     before = nodes.processes()
     playbook_changes("backup_kubernetes")
-    assert "give key (latest" in playbook_fails("restore_kubernetes", *wanted(nodes, confirm="another"))
-    shown = playbook_fails("restore_kubernetes", *wanted(nodes, key="kubernetes/etcd/none.db"))
+    assert "give key (latest" in playbook_fails(
+        "restore_kubernetes", *faults.restore_arguments(nodes, confirm="another")
+    )
+    shown = playbook_fails("restore_kubernetes", *faults.restore_arguments(nodes, key="kubernetes/etcd/none.db"))
     assert "There is no snapshot kubernetes/etcd/none.db" in shown
-    shown = playbook_fails("restore_etcd", "-e", "target=kubernetes_etcd", *wanted(nodes, "etcd_restore"))
+    shown = playbook_fails(
+        "restore_etcd", "-e", "target=kubernetes_etcd", *faults.restore_arguments(nodes, "etcd_restore")
+    )
     assert "restore_kubernetes.yml stops them" in shown
-    assert playbook_changes("restore_kubernetes", *wanted(nodes), "--check") == 0
+    assert playbook_changes("restore_kubernetes", *faults.restore_arguments(nodes), "--check") == 0
     assert nodes.processes() == before
 
 
 def test_all_data_of_etcd_is_wiped_and_restored(nodes):
     """Cut off when half of the members may have begun, and repeated; the workload goes on while there is no API."""
-    api = nodes.any_api()
-    maps = "/api/v1/namespaces/default/configmaps"
-    for name in ("before-backup", "after-backup"):
-        api.call("DELETE", f"{maps}/{name}", missing_ok=True)
-    api.call("POST", maps, {"metadata": {"name": "before-backup"}})
-    with faults.under_load(nodes, "all data of external etcd wiped, restored from S3") as run:
-        run["saved"] = time.monotonic()
-        playbook_changes("backup_kubernetes")
-        api.call("POST", maps, {"metadata": {"name": "after-backup"}})
+    with faults.restored(nodes, "all data of external etcd wiped, restored from S3") as run:
         nodes.wipe_etcd()
-        cut_off("restore_kubernetes", wanted(nodes), "restore_place | Start etcd", 1, 1)
+        cut_off("restore_kubernetes", faults.restore_arguments(nodes), "restore_place | Start etcd", 1, 1)
         assert "was cut off; run the playbook that restores it again" in playbook_fails("etcd")
-        cut_off("restore_kubernetes", wanted(nodes), "restore_start | Start the kubelet anew", 1)
-        playbook_changes("restore_kubernetes", *wanted(nodes))
+        cut_off("restore_kubernetes", faults.restore_arguments(nodes), "restore_start | Start the kubelet anew", 1)
+        playbook_changes("restore_kubernetes", *faults.restore_arguments(nodes))
     passed(run["outcome"])
-    assert nodes.any_api().call("GET", f"{maps}/before-backup")
-    assert not nodes.any_api().call("GET", f"{maps}/after-backup", missing_ok=True)
     assert nodes.etcd_members() == nodes.etcd_hosts
     for slot in nodes.etcd_hosts:
         left = nodes.platform.shell(slot, "ls -d /var/lib/etcd/restore /var/lib/etcd/data/restored 2>/dev/null; true")
@@ -192,15 +181,9 @@ def test_all_data_of_etcd_is_wiped_and_restored(nodes):
 
 def test_a_snapshot_of_a_members_own_volume_is_restored_while_all_run(nodes):
     """As backup_etcd.yml takes it to S3; what the members held is kept aside."""
-    api, path = nodes.any_api(), "/api/v1/namespaces/default/configmaps"
-    api.call("DELETE", f"{path}/after-backup", missing_ok=True)
-    with faults.under_load(nodes, "external etcd restored while it runs") as run:
-        run["saved"] = time.monotonic()
-        playbook_changes("backup_etcd")
-        api.call("POST", path, {"metadata": {"name": "after-backup"}})
-        playbook_changes("restore_kubernetes", *wanted(nodes))
+    with faults.restored(nodes, "external etcd restored while it runs", "backup_etcd") as run:
+        playbook_changes("restore_kubernetes", *faults.restore_arguments(nodes))
     passed(run["outcome"])
-    assert not nodes.any_api().call("GET", f"{path}/after-backup", missing_ok=True)
     for slot in nodes.etcd_hosts:
         nodes.platform.shell(slot, "test -d /var/lib/etcd/data.before/member")
     assert playbook_changes("etcd") == 0

@@ -1,9 +1,11 @@
-"""Every role has a Molecule scenario, and the runner knows which of them it may take without being asked."""
+"""Every role has a Molecule scenario, and the runner knows which of them it may take without being asked, and when."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,23 @@ def test_what_needs_long_builds_is_built_first_and_runs_by_name_or_with_the_faul
         assert "lab.builds" in suite.commands[0]
     long = {report for suite in run.suite("faults") for report in suite.reports}
     assert {"verify-kubernetes", "verify-kubernetes_addons"} <= long
+
+
+def test_kubernetes_is_last_of_what_runs_without_a_name_and_what_it_installs_is_built_first(run):
+    assert run.DEFAULT[-1] == "kubernetes"
+    (suite,) = run.suite("kubernetes")
+    assert suite.commands[0] == run.build_command("kubernetes-1.37")
+    assert suite.name.startswith(run.NEEDS_LAB)
+
+
+@pytest.mark.parametrize(("minutes", "ran", "skipped"), [(9, 1, 0), (11, 0, 1)])
+def test_a_suite_that_would_not_end_in_time_is_skipped_and_counted(run, monkeypatch, capsys, minutes, ran, skipped):
+    done = []
+    monkeypatch.setattr(run, "run_suite", lambda item, _environment, _deadline: done.append(item.name))
+    item = run.Suite("late", [], begins_seconds=600)
+    run.run_lane("none", deque([item]), {}, time.monotonic() - minutes * 60, time.monotonic() + 600)
+    assert (len(done), item.skipped) == (ran, skipped)
+    shown = capsys.readouterr().out
+    if skipped:
+        assert item.failed == 0
+        assert "late skipped: 11 minutes are over, after 10 it may not end in time" in shown

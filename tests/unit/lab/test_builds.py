@@ -147,6 +147,7 @@ def test_what_is_in_a_set_is_built_by_its_name_only():
     assert not [entry for entry in every if "set" in entry]
     chosen = builds.buildable(mirror.ARTIFACT_LIST, ["kubernetes-1.37"])
     assert {"kubeadm", "containerd", "images"} <= {entry["name"] for entry in chosen}
+    assert builds.buildable(mirror.ARTIFACT_LIST, ["default", "kubernetes-1.37"]) == every + chosen
     former = builds.buildable(mirror.ARTIFACT_LIST, ["kubernetes-1.36"])
     assert {entry["version"] for entry in former if entry["name"] not in ("images", "etcd")} == {"1.36.4"}
 
