@@ -24,6 +24,7 @@ from running import ROOT, NotWell, Platform, plain, playbook_changes, tiers, wai
 from lab import endpoints
 
 RESULTS = ROOT / "bench" / "results" / "kubernetes.json"
+WORKLOAD = "/apis/apps/v1/namespaces/demo/deployments/echo"
 ETCDCTL = (
     "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt"
     " --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key"
@@ -239,6 +240,42 @@ class Nodes:
             if "InstanceId" in route
         }
 
+    def workload(self) -> dict:
+        """The Deployment that the ledger asks."""
+        return self.any_api().call("GET", WORKLOAD)
+
+    def workload_nodes(self) -> list[str]:
+        """The slots on which its pods are ready, one for each pod."""
+        slots = {name: slot for slot, name in self.names.items()}
+        pods = self.any_api().call("GET", "/api/v1/namespaces/demo/pods?labelSelector=app%3Decho")["items"]
+        living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(slots[pod["spec"]["nodeName"]] for pod in living if kubernetes.condition(pod, "Ready")[0])
+
+    def roll_workload(self, seconds: float = 120) -> None:
+        """Replace its pods as a new version does. Raises NotWell."""
+        version = {"ledger": datetime.now(UTC).isoformat(timespec="seconds")}
+        patch = {"spec": {"template": {"metadata": {"annotations": version}}}}
+        self.any_api().call("PATCH", WORKLOAD, patch, "application/merge-patch+json")
+        wait_until_well("the rolling deployment", self._rolling, seconds, pause=1)
+
+    def wait_for_workload(self, lost: str, seconds: float = 180) -> None:
+        """Wait until all its pods are ready on other hosts than the lost one. Raises NotWell."""
+        wanted = self.workload()["spec"]["replicas"]
+
+        def complaints() -> list[str]:
+            found = [slot for slot in self.workload_nodes() if slot != lost]
+            return [] if len(found) == wanted else [f"of {wanted} pods are ready elsewhere: {found}"]
+
+        wait_until_well("the workload", complaints, seconds, pause=1)
+
+    def _rolling(self) -> list[str]:
+        found = self.workload()
+        wanted, status = found["spec"]["replicas"], found["status"]
+        if status.get("observedGeneration") != found["metadata"]["generation"]:
+            return ["the controller has not seen it"]
+        counts = {name: status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
+        return [] if set(counts.values()) == {wanted} else [f"of {wanted} pods: {counts}"]
+
     def kill(self, slot: str, program: str) -> None:
         """End a program of a control plane at once."""
         self.platform.shell(slot, f"kill -9 $(pidof {program})")
@@ -382,6 +419,8 @@ FURTHER = {
     "rotation of the authorities": "each control plane restarts three times, each kubelet too; cut off in each step",
     "a backup of another key's time restored": "no API until its end; writes after the backup are not looked for",
     "reset of a control plane, which joins anew": "its member leaves etcd first; cut off and repeated",
+    "rolling deployment of the workload": "each pod is replaced by one that is ready, and answers until nobody asks it",
+    "worker terminated and replaced": "its pods start on the other one, a new instance joins",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",
     "the profile cis turned on": "one control plane after the other, then the workers' kubelets; cut off and repeated",
@@ -399,8 +438,10 @@ FURTHER = {
 
 @contextmanager
 def under_load(nodes: Nodes, name: str):
-    """Clients ask the workload and write into the API, through each edge host, while the block runs; yields a dict with
-    the `moment` and the `writers`, and with `saved` if the block sets it: later writes are not looked for.
+    """Clients ask the workload and write into the API, through each edge host, while the block runs.
+
+    Yields a dict with the `moment`, the `readers` and the `writers`; writes after `saved`, if the block sets it, count
+    no more.
 
     At the end the cluster must be well by itself, else NotWell is raised; then the dict has the `outcome`.
     """
@@ -412,7 +453,7 @@ def under_load(nodes: Nodes, name: str):
         client.start()
     try:
         time.sleep(5)
-        run = {"moment": time.monotonic(), "writers": writers}
+        run = {"moment": time.monotonic(), "readers": readers, "writers": writers}
         yield run
         nodes.wait_until_well()
         well = time.monotonic()
@@ -494,10 +535,15 @@ def run_operation(nodes: Nodes, name: str) -> Outcome:
     return run["outcome"]
 
 
-def assert_nothing_lost(outcome: Outcome) -> None:
-    """What must hold after whatever happened to control planes: the workload is none of theirs to disturb."""
+def assert_acknowledged_is_there(outcome: Outcome) -> None:
+    """What must hold after whatever happened."""
     print(outcome)
     assert outcome.missing == 0
     assert outcome.twice == 0
-    assert outcome.failed == 0
     assert outcome.answered_after > 0
+
+
+def assert_nothing_lost(outcome: Outcome) -> None:
+    """What must hold besides after whatever happened to control planes: the workload is none of theirs to disturb."""
+    assert_acknowledged_is_there(outcome)
+    assert outcome.failed == 0

@@ -327,6 +327,31 @@ def test_a_reset_host_is_clean_and_joins_anew(nodes):
     passed(run["outcome"])
 
 
+def test_a_rolling_deployment_answers_each_request(nodes):
+    before = nodes.processes()
+    with faults.under_load(nodes, "rolling deployment of the workload") as run:
+        nodes.roll_workload()
+    passed(run["outcome"])
+    assert nodes.processes() != before
+    assert playbook_changes("kubernetes_addons") == 0
+
+
+def test_pods_of_a_terminated_worker_start_elsewhere_and_it_is_replaced(nodes):
+    """Requests may fail until its node is known to be gone, and none later; writes go on."""
+    with faults.under_load(nodes, "worker terminated and replaced") as run:
+        victim = nodes.workload_nodes()[-1]
+        run["moment"] = time.monotonic()
+        nodes.platform.terminate(victim)
+        nodes.wait_for_workload(victim)
+        elsewhere = time.monotonic()
+        playbook_changes("replace_node", "-e", f"node={victim}")
+        nodes.refresh()
+    record(faults.RESULTS, run["outcome"])
+    print(f"pods were ready elsewhere after {elsewhere - run['moment']:.1f} s")
+    faults.assert_acknowledged_is_there(run["outcome"])
+    assert not [error for reader in run["readers"] for error in reader.errors if error[0] > elsewhere]
+
+
 def test_a_worker_leaves_and_comes_back(nodes):
     *_others, last = sorted(set(nodes.names) - set(nodes.control_planes))
     fewer = faults.workers(len(nodes.names) - len(nodes.control_planes) - 1)
