@@ -6,6 +6,7 @@ member of etcd or to a control plane.
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
@@ -138,10 +139,15 @@ def test_certificates_are_rotated(nodes):
 
 
 def test_a_new_key_encrypts_what_the_members_hold(nodes):
+    api, path = nodes.any_api(), "/api/v1/namespaces/default/secrets"
+    api.call("DELETE", f"{path}/kept", missing_ok=True)
+    api.call("POST", path, {"metadata": {"name": "kept"}, "stringData": {"word": "a word"}})
     former = nodes.stored_keys()
     playbook_changes("rotate_encryption_key_kubernetes")
     (new,) = nodes.stored_keys()
     assert new not in former
+    found = nodes.any_api().call("GET", f"{path}/kept")["data"]["word"]
+    assert base64.b64decode(found) == b"a word"
 
 
 def test_a_restore_that_is_not_meant_or_cannot_be_touches_nothing(nodes):
