@@ -244,9 +244,10 @@ def test_a_rotation_is_refused_while_a_control_plane_is_not_ready(nodes):
 
 def test_authorities_rotated_while_everything_goes_on_and_former_ones_are_refused(nodes):
     """Cut off in each step and repeated, with a usual run between two cuts; one after the rotation changes nothing."""
-    rotate, at_once = "rotate_authorities_kubernetes", ["-e", "kubernetes_authorities_overlap=0"]
-    former, former_trusted = nodes.cluster, nodes.trusted()
-    (old,) = {name for names in former_trusted.values() for name in names}
+    rotate, former = "rotate_authorities_kubernetes", nodes.cluster
+    (old,) = {name for names in nodes.trusted().values() for name in names}
+    confirmed = ["-e", f"rotate_confirm={old}"]
+    at_once = [*confirmed, "-e", "kubernetes_authorities_overlap=0"]
     with faults.under_load(nodes, "rotation of the authorities") as run:
 
         def follow():
@@ -254,7 +255,7 @@ def test_authorities_rotated_while_everything_goes_on_and_former_ones_are_refuse
             for writer in run["writers"]:
                 writer.use(nodes.cluster)
 
-        cut_off(rotate, [], "trust | Let what asks", 2)
+        cut_off(rotate, confirmed, "trust | Let what asks", 2)
         playbook_changes("kubernetes")
         cut_off(rotate, [], "rotate_authorities_publish | Let pods", 1)
         playbook_changes(rotate)
@@ -276,10 +277,12 @@ def test_authorities_rotated_while_everything_goes_on_and_former_ones_are_refuse
         assert nodes.processes() == before
         cut_off(rotate, at_once, "roll | Let kubeadm bring", 2)
         playbook_changes("kubernetes")
-        cut_off(rotate, at_once, "rotate_authorities_clean | Remove", 1)
+        cut_off(rotate, at_once, "rotate_authorities_end | Put them", 1)
         playbook_changes(rotate, *at_once)
         follow()
     passed(run["outcome"])
+    shown = playbook_fails(rotate, *at_once)
+    assert f"the authority of this cluster is {new}, not {old}; to replace it" in shown
     assert nodes.trusted() == dict.fromkeys(nodes.names, [new])
     assert kubernetes_authorities.names(nodes.authorities()) == [new]
     for edge in former.edges:

@@ -281,12 +281,21 @@ class Hosts:
             "STAND_IN_SECRETS": str(self.secrets_file),
         }
 
+    def _run(self, more, arguments=()):
+        line = [*self._line(more), *arguments]
+        return subprocess.run(line, cwd=self.path, env=self._environment(), capture_output=True, text=True, check=False)
+
     def play(self, *arguments, **more):
         """Run the playbook to its end; return what it said."""
-        line = [*self._line(more), *arguments]
-        run = subprocess.run(line, cwd=self.path, env=self._environment(), capture_output=True, text=True, check=False)
+        run = self._run(more, arguments)
         assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
         return run.stdout
+
+    def refused(self, **more):
+        """Run the playbook, which refuses; return what it said, in one line."""
+        run = self._run(more)
+        assert run.returncode, run.stdout[-6000:]
+        return " ".join(run.stdout.split())
 
     def cut_off(self, task, turn=1, **more):
         """End the playbook when a task begins for the so manieth time."""
@@ -367,12 +376,15 @@ def test_it_is_carried_to_its_end_however_often_it_is_cut_off(tmp_path):
     assert all(found["strays"] == [] for found in hosts.read().values())
     before = hosts.held()
 
-    assert "A rotation to new authorities would begin" in hosts.play("--check")
+    assert f"A rotation to new authorities would begin, with -e rotate_confirm={old}" in hosts.play("--check")
+    assert f"the authority of this cluster is {old}; to replace it, give -e rotate_confirm={old}." in hosts.refused()
+    assert f"the authority of this cluster is {old}, not another; to" in hosts.refused(rotate_confirm="another")
     assert hosts.held() == before and hosts.done() == []
 
-    at_once = {"kubernetes_authorities_overlap": 0}
+    confirmed = {"rotate_confirm": old}
+    at_once = {"kubernetes_authorities_overlap": 0, **confirmed}
     # The second control plane has its files, and what asks the API from it trusts the former authority alone.
-    hosts.cut_off("trust | Let what asks", 2)
+    hosts.cut_off("trust | Let what asks", 2, **confirmed)
     assert_all_trust_each_other(hosts)
     hosts.cut_off("rotate_authorities_publish | Let pods")
     shown = " ".join(hosts.play().split())
@@ -416,3 +428,7 @@ def test_it_is_carried_to_its_end_however_often_it_is_cut_off(tmp_path):
     assert filters.kubernetes_authorities(after)[0]["name"] == new
     assert "control-1 publish drop 1" in hosts.done()
     assert not list(hosts.roots.glob("*/etc/kubernetes/platform/before"))
+    # The same command once more, as after a cut behind the last task.
+    done = hosts.done()
+    assert f"the authority of this cluster is {new}, not {old}; to" in hosts.refused(**at_once)
+    assert hosts.held() == after and hosts.done() == done
