@@ -21,6 +21,8 @@ from results import record
 from running import playbook_changes, playbook_fails
 
 pytestmark = pytest.mark.long
+#: Of the faults, the one that make test has the time for.
+IN_MAKE_TEST = "control plane with etcd's leader lost"
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +106,6 @@ def test_a_second_run_changes_and_restarts_nothing(nodes):
     before = nodes.processes()
     assert playbook_changes("site", "-e", "platform_cloud=false") == 0
     assert nodes.processes() == before
-
-
-#: Of the faults, the one that make test has the time for.
-IN_MAKE_TEST = "control plane with etcd's leader lost"
 
 
 @pytest.mark.parametrize(
