@@ -62,7 +62,6 @@ class Suite:
     name: str
     commands: list[list[str]]
     timeout_minutes: int = 25
-    begins_seconds: float = float("inf")
     variables: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
     passed: int = 0
@@ -70,6 +69,7 @@ class Suite:
     skipped: int = 0
     seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
+    begins_seconds: float = float("inf")
 
 
 def say(text: str) -> None:
@@ -106,17 +106,12 @@ def suite(name: str) -> list[Suite]:
     if name == "kubernetes":
         chosen = pytest_command("kubernetes", "tests/platform/test_kubernetes.py", "-m", "smoke")
         commands, variables = [build_command(BUILDS), chosen], {"TIERS": KUBERNETES_TIERS}
-        return [Suite(name, commands, 60, KUBERNETES_BEGINS_SECONDS, variables)]
+        return [Suite(name, commands, 60, variables, begins_seconds=KUBERNETES_BEGINS_SECONDS)]
     if name == "faults":
         page = [sys.executable, "tests/platform/page.py"]
         other = "--ignore-glob=tests/platform/test_kubernetes*.py"
         return [
-            Suite(
-                "faults",
-                [pytest_command("faults", "tests/platform", other), page],
-                240,
-                variables={"TIERS": ALL_TIERS},
-            ),
+            Suite("faults", [pytest_command("faults", "tests/platform", other), page], 240, {"TIERS": ALL_TIERS}),
             kubernetes_suite("faults-kubernetes", "test_kubernetes", page, [BUILDS]),
             kubernetes_suite(
                 "faults-conformance", "test_kubernetes_conformance", page, [BUILDS, "conformance-1.37"], minutes=360
@@ -141,7 +136,7 @@ def kubernetes_suite(
 ) -> Suite:
     """A platform of its own: with the others' hosts it would be twenty. What it installs is built first."""
     commands = [build_command(*versions), pytest_command(name, f"tests/platform/{tests}.py"), page]
-    return Suite(name, commands, minutes, variables={"TIERS": tiers})
+    return Suite(name, commands, minutes, {"TIERS": tiers})
 
 
 def build_command(*names: str) -> list[str]:
