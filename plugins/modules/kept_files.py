@@ -115,8 +115,8 @@ def restore(directory, patterns, check_mode):
             continue
         changed.append(path)
         if not check_mode:
-            # Beside its directory: whoever watches that one must not take the unfinished file for a further one.
-            fresh = os.path.dirname(path) + ".new"
+            # In its directory, which may be a mount. The kubelet takes no manifest whose name begins with a dot.
+            fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
             shutil.copy2(copy, fresh)
             os.replace(fresh, path)
     for path in sorted(set(found(patterns)) - set(kept)):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.modules import kept_files
 
@@ -62,6 +66,25 @@ def test_a_file_that_has_gone_comes_back(place):
     assert run(place, "restored", check_mode=True) == ["config.yaml"]
     assert not (place / "config.yaml").exists()
     assert run(place, "restored") == ["config.yaml"]
+
+
+def test_a_file_comes_back_into_a_directory_that_is_a_mount(place, monkeypatch):
+    """No file can be renamed across its edge, and whoever watches the directory sees no name without a dot before."""
+    renamed = []
+    replace = os.replace
+
+    def within_one_directory(source, target):
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", source, None, target)
+        renamed.append(Path(source).name)
+        replace(source, target)
+
+    run(place, "kept")
+    (place / "manifests/etcd.yaml").write_text("new")
+    monkeypatch.setattr(os, "replace", within_one_directory)
+    assert run(place, "restored") == ["manifests/etcd.yaml"]
+    assert (place / "manifests/etcd.yaml").read_text() == "old"
+    assert [name for name in renamed if not name.startswith(".")] == []
 
 
 def test_nothing_is_brought_back_that_was_not_kept(place):
