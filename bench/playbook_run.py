@@ -1,12 +1,15 @@
-"""Runs of a playbook against a strict front, measured: what the comparisons with other collections share."""
+"""Runs of a playbook, measured: against a strict front beside other collections, and on the running lab."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +74,26 @@ def measure(front: Front, folder: Path, playbook: list[dict[str, Any]]) -> Run:
     if not changed:
         raise SystemExit(f"ansible-playbook printed no summary:\n{done.stdout[-3000:]}")
     return Run(seconds, cpu, sum(front.calls().values()), int(changed[1]))
+
+
+def measure_on_the_lab(playbook: str, *arguments: str) -> dict[str, Any]:
+    """Run one of the collection's playbooks once: seconds, changes, and what callback `executions` counts.
+
+    Raises SystemExit with its output when it fails.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        environment = {
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "bench" / "callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "executions",
+            "EXECUTIONS_FILE": report.name,
+        }
+        command, started = ["ansible-playbook", f"playbooks/{playbook}.yml", *arguments], time.monotonic()
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - started
+        if run.returncode:
+            raise SystemExit(f"{playbook}.yml failed:\n{run.stdout[-3000:]}{run.stderr[-1000:]}")
+        return {**json.loads(Path(report.name).read_text()), "total_seconds": round(seconds, 1)}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

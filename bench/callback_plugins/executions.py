@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The selfhosted.ec2 authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts module executions and wall seconds per role, and writes them as JSON to $EXECUTIONS_FILE."""
+"""Counts module executions and seconds per role, and kubeadm's seconds; writes them as JSON to $EXECUTIONS_FILE."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
@@ -17,7 +18,9 @@ DOCUMENTATION = """
 name: executions
 type: aggregate
 short_description: counts module executions per role
-description: Counts module executions and wall seconds per role; writes them as JSON to the file EXECUTIONS_FILE names.
+description:
+  - Counts module executions and wall seconds per role, and the seconds that kubeadm took on each host.
+  - Writes them as JSON to the file EXECUTIONS_FILE names.
 """
 
 # These run on the controller and cost no module execution on a host.
@@ -37,6 +40,7 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self.executions = defaultdict(lambda: defaultdict(int))
         self.seconds = defaultdict(float)
+        self.kubeadm = defaultdict(float)
         self.current = None
 
     def v2_playbook_on_task_start(self, task, is_conditional):
@@ -56,6 +60,10 @@ class CallbackModule(CallbackBase):
             return
         role = task._role.get_name().rpartition(".")[2] if task._role else "playbook"
         self.executions[role][result._host.get_name()] += len(result._result.get("results", [])) or 1
+        command = result._result.get("cmd") or [""]
+        if Path(command[0]).name == "kubeadm":
+            taken = datetime.strptime(result._result["delta"], "%H:%M:%S.%f") - datetime.strptime("0", "%H")
+            self.kubeadm[result._host.get_name()] += taken.total_seconds()
 
     def v2_playbook_on_stats(self, stats):
         self._account()
@@ -64,6 +72,7 @@ class CallbackModule(CallbackBase):
                 role: {"seconds": round(self.seconds[role], 1), "executions": dict(self.executions.get(role, {}))}
                 for role in self.seconds
             },
+            "kubeadm": dict(self.kubeadm),
             "changed": sum(stats.changed.values()),
             "failed": sum(stats.failures.values()) + sum(stats.dark.values()),
         }

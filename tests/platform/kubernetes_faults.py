@@ -381,6 +381,8 @@ def replace_terminated_leader(nodes: Nodes, _leader: str) -> list[str]:
     return ["-e", f"node={slot}"]
 
 
+#: What the lab builds of the older minor; containerd is that of the newer one, which the older runs with as well.
+OLDER = json.dumps({"kubernetes_version": "1.36.4", "containerd_version": "2.3.7", "containerd_runc_version": "1.5.2"})
 #: An argument that every API server takes, and one that none knows.
 FLAG = json.dumps({"kubernetes_api_server_args": {"event-ttl": "2h"}})
 BAD_FLAG = json.dumps({"kubernetes_api_server_args": {"no-such-flag": "1"}, "kubernetes_health_wait": 60})

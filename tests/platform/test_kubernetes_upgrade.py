@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import kubernetes_faults as faults
 import pytest
 from operations import cut_off
@@ -12,8 +10,6 @@ from running import Platform, playbook_changes, playbook_fails
 
 pytestmark = pytest.mark.long
 
-#: What the lab builds of the older minor; containerd is that of the newer one, which the older runs with as well.
-OLDER = json.dumps({"kubernetes_version": "1.36.4", "containerd_version": "2.3.7", "containerd_runc_version": "1.5.2"})
 NEWER = "1.37.2"
 NAME = "upgrade from 1.36 to 1.37"
 
@@ -21,7 +17,7 @@ NAME = "upgrade from 1.36 to 1.37"
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory):
     playbook_changes("provision")
-    playbook_changes("site", "-e", "platform_cloud=false", "-e", OLDER)
+    playbook_changes("site", "-e", "platform_cloud=false", "-e", faults.OLDER)
     found = faults.Nodes(Platform.find(tmp_path_factory.mktemp("platform") / "ca.crt"))
     found.wait_until_well()
     return found
