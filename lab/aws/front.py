@@ -85,6 +85,7 @@ class Front:
         if not internal:
             self.state.count_caller(call)
         with self.locks[call.service]:
+            handlers.before(call)
             rules.check(call)
             result = handlers.handle(call, self)
             answer = self._moto(call) if result is handlers.PASS else call.answer(result)

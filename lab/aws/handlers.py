@@ -10,6 +10,7 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
+from lab.aws import balancers
 from lab.aws.call import ACCOUNT, AWSError, Call
 
 CONSOLE_BYTES = 65536
@@ -34,10 +35,18 @@ def handle(call: Call, front: Any) -> Any:
     return next((result for result in results if result is not PASS), PASS)
 
 
+def before(call: Call) -> None:
+    """Upkeep before a call is judged."""
+    if call.service == "ec2":
+        balancers.forget_gone(call)
+
+
 def after(call: Call, front: Any) -> None:
     """Upkeep after a call that succeeded."""
     if call.service == "ec2":
         front.lifecycle.forget_terminated()
+    if call.service == "elbv2" and not call.reads:
+        balancers.follow(call)
 
 
 def instances(front: Any) -> dict[str, Any]:

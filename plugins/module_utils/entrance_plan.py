@@ -44,6 +44,14 @@ def balancer_name(want):
     return f"{want['name']}-{suffix(want['layout'])}"
 
 
+def interface_description(want):
+    """Return how AWS describes the network interfaces of the load balancer, as the pattern of a filter.
+
+    Source: User Guides for Network and for Application Load Balancers, "Network interfaces".
+    """
+    return f"ELB {'net' if want['layout'] == 'nlb' else 'app'}/{balancer_name(want)}/*"
+
+
 def target_name(want):
     return f"{want['name']}-{want['target']['port']}{'s' if want['target']['tls'] else ''}"
 
@@ -548,8 +556,10 @@ def removal(want, ids, raw):
         steps += [
             Step(f"end the protection of {name}", "elbv2:modify_load_balancer_attributes", off),
             Step(f"delete the load balancer {name}", "elbv2:delete_load_balancer", {"LoadBalancerArn": BALANCER}),
-            Step(f"wait until {name} is gone", "wait_gone", {"arn": BALANCER}),
         ]
+    # They outlast it by minutes, and hold its security group and subnets.
+    if BALANCER in ids or raw["interfaces"]:
+        steps.append(Step(f"wait until {name} and its network interfaces are gone", "wait_gone", {}))
     return steps + old_groups(raw["old_groups"])
 
 

@@ -205,7 +205,7 @@ class Account:
         self.ec2, self.elb = connection.client("ec2"), connection.client("elbv2")
         self.cloudfront = connection.client("cloudfront", entrance_plan.GLOBAL_REGION)
         self.ids, self.have = {}, {}
-        self.raw = {"distribution": None, "origin": None, "listeners": {}, "old_groups": {}}
+        self.raw = {"distribution": None, "origin": None, "listeners": {}, "old_groups": {}, "interfaces": False}
         self.world = {}
         self.states = {}
         self.address = ""
@@ -222,6 +222,8 @@ class Account:
         if self.want["state"] == "present":
             first += [self._subnets, self._security_group]
             first += [] if self.want["layout"] == "nlb" else [self._instances]
+        if self.want["state"] == "absent":
+            first.append(self._interfaces)
         if self.want["layout"] == "cloudfront":
             first += [self._find_origin, self.find_distribution]
         aws.parallel(lambda read: read(), first)
@@ -261,6 +263,12 @@ class Account:
             if error.code not in NOT_FOUND:
                 raise
             return None
+
+    def _interfaces(self):
+        described = [{"Name": "description", "Values": [entrance_plan.interface_description(self.want)]}]
+        found = self.ec2.pages("describe_network_interfaces", "NetworkInterfaces", Filters=described, MaxResults=1000)
+        self.raw["interfaces"] = bool(found)
+        return self.raw["interfaces"]
 
     def _groups(self):
         wanted = entrance_plan.target_name(self.want)
@@ -422,8 +430,13 @@ class Account:
 
         return self._until(check, "the load balancer is active")
 
-    def _gone(self, arn):
-        return self._until(lambda: not self.describe_balancer(LoadBalancerArns=[arn]), "the load balancer is gone")
+    def _gone(self):
+        name = entrance_plan.balancer_name(self.want)
+
+        def check():
+            return not self.describe_balancer(Names=[name]) and not self._interfaces()
+
+        return self._until(check, f"{name} and its network interfaces are gone")
 
     def settle(self):
         """Wait until the load balancer sends to the instances that are registered, and no more to those that leave."""

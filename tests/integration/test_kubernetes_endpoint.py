@@ -75,6 +75,10 @@ class Endpoint:
         health = self.elb.describe_target_health(TargetGroupArn=self.group()["TargetGroupArn"])
         return {e["Target"]["Id"]: e["TargetHealth"]["State"] for e in health["TargetHealthDescriptions"]}
 
+    def interfaces(self):
+        filters = [{"Name": "description", "Values": ["ELB net/lab-k8s-nlb/*"]}]
+        return self.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
+
     def record(self):
         zone = self.route53.list_hosted_zones_by_name(DNSName="lab.internal")["HostedZones"][0]
         records = self.route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
@@ -230,6 +234,24 @@ def test_provision_refuses_before_anything_is_touched(endpoint):
     assert run.returncode != 0
     assert "api.example.com, which is not in the private zone lab.internal" in " ".join(run.stdout.split())
     assert not endpoint.front.writes()
+
+
+def test_removal_waits_for_the_interfaces_which_hold_its_group(endpoint):
+    assert len(endpoint.interfaces()) == len(endpoint.balancer()["AvailabilityZones"])
+    assert endpoint.run(state="absent", check=True)["actions"][-1].startswith("delete the target group")
+    endpoint.run(state="absent")
+    assert endpoint.interfaces() == []
+    # As after a run that was cut off while it waited: made by provision.yml again, then gone without its interfaces.
+    endpoint.play("provision")
+    endpoint.elb.modify_load_balancer_attributes(
+        LoadBalancerArn=endpoint.balancer()["LoadBalancerArn"],
+        Attributes=[{"Key": "deletion_protection.enabled", "Value": "false"}],
+    )
+    endpoint.elb.delete_load_balancer(LoadBalancerArn=endpoint.balancer()["LoadBalancerArn"])
+    assert endpoint.interfaces()
+    endpoint.run(state="absent")
+    assert endpoint.interfaces() == []
+    endpoint.play("provision")
 
 
 def test_teardown_removes_it_although_it_is_protected(endpoint):

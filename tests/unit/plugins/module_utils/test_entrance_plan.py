@@ -12,7 +12,7 @@ WANT = {
     "target": {"port": 6443, "tls": True, "health_port": 6443, "health_path": "/readyz", "drain_seconds": 30},
 }  # fmt: skip
 WORLD = {"subnets": ["subnet-2", "subnet-1"], "group": "sg-1", "vpc": "vpc-1", "zones": {"a", "b"}, "balancer": None}
-NOTHING = {"distribution": None, "origin": None, "listeners": {}, "old_groups": {}}
+NOTHING = {"distribution": None, "origin": None, "listeners": {}, "old_groups": {}, "interfaces": False}
 
 
 def steps(want=None, have=None, ids=None):
