@@ -61,12 +61,13 @@ def kubernetes_start(views, slot, node, control_planes, domain, replace="", exte
     if view["joined"] and view["finished"]:
         return _keep(view, slot, control_planes, external)
     ready = sorted({name for other in views.values() for name in other["ready"]})
+    # Whether its own API server answers or not: nobody has joined it, and kubeadm may have left out the rest.
+    if _begins(view) and not set(ready) - {slot}:
+        return _first(views, slot, control_planes)
     if view["joined"]:
         own = view["nodes"].get(node, {})
         if own.get("ready") and (slot not in control_planes or slot in ready):
             return {"state": "adopt", "error": ""}
-    if _begins(view) and not ready:
-        return _first(views, slot, control_planes)
     if view["joined"] or view["manifests"]:
         return {"state": "reset", "error": ""}
     if slot in control_planes and view["holds_etcd"]:
@@ -543,7 +544,10 @@ def kubernetes_upgrade_plan(views, control_planes, members, wanted, etcd=""):
     if error:
         return dict(plan, error=error)
     servers = {slot: member for view in answered for slot, member in view["members"].items()}
-    kubelets = {node["slot"]: node["version"] for view in answered for node in view["nodes"].values()}
+    nodes = {node["slot"]: node for view in answered for node in view["nodes"].values()}
+    kubelets = {slot: node["version"] for slot, node in nodes.items()}
+    # One that has its new kubelet, but not its pods again.
+    drained = {slot for slot, node in nodes.items() if node["drained"]}
 
     def half(slot):
         return views[slot]["applied"][1:] == ["upgrade"] or not servers[slot]["ready"]
@@ -555,7 +559,7 @@ def kubernetes_upgrade_plan(views, control_planes, members, wanted, etcd=""):
     plan["nodes"] = [
         slot
         for slot in order
-        if slot in parts or views[slot]["applied"][1:] == ["kubelet"] or kubelets.get(slot, "") != wanted
+        if slot in parts or slot in drained or views[slot]["applied"][1:] == ["kubelet"] or kubelets.get(slot) != wanted
     ]
     plan["lines"] = [
         f"parts of {slot}: {servers[slot]['version'] or 'not ready'} to {wanted}" for slot in plan["control_planes"]

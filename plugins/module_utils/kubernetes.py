@@ -32,6 +32,8 @@ _OWN_NOTE = re.compile(r"""^\s*(selfhosted\.ec2/\w+):\s*["']?([^"'\s]+)["']?\s*$
 _KEY_NAME = re.compile(r"^[\s-]*name:\s*(\S+)\s*$", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SLOT_LABEL = "selfhosted.ec2/slot"
+#: On a node that was cordoned by this collection, so that one that an operator cordoned stays so.
+DRAINED = "selfhosted.ec2/drained"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 #: Taint of a node that its cloud has not taken up, and the condition of one that the network of the pods does not
 #: reach: the route controller sets it, to false after the node's first route.
@@ -206,6 +208,7 @@ def node_view(node):
         "ready": ready,
         "reason": "" if ready else reason,
         "schedulable": not spec.get("unschedulable", False),
+        "drained": DRAINED in (node["metadata"].get("annotations") or {}),
         "control_plane": "node-role.kubernetes.io/control-plane" in labels,
         "version": info.get("kubeletVersion", "").lstrip("v"),
         "zone": labels.get(ZONE_LABEL, ""),

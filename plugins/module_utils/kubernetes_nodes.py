@@ -10,8 +10,6 @@ from urllib.parse import quote
 
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 
-#: On a node that was cordoned here, so that one that an operator cordoned stays so.
-DRAINED = "selfhosted.ec2/drained"
 _MIRROR = "kubernetes.io/config.mirror"
 _MERGE = "application/merge-patch+json"
 
@@ -118,13 +116,13 @@ def read_budgets(api):
 
 
 def _patch(api, name, unschedulable, mark):
-    body = {"spec": {"unschedulable": unschedulable}, "metadata": {"annotations": {DRAINED: mark}}}
+    body = {"spec": {"unschedulable": unschedulable}, "metadata": {"annotations": {kubernetes.DRAINED: mark}}}
     api.call("PATCH", f"/api/v1/nodes/{name}", body, _MERGE)
 
 
 def is_ours(node):
     """Tell whether a node was cordoned here."""
-    return DRAINED in (node["metadata"].get("annotations") or {})
+    return kubernetes.DRAINED in (node["metadata"].get("annotations") or {})
 
 
 def cordon(api, node):

@@ -26,10 +26,10 @@ options:
     type: path
     required: true
   files:
-    description: Files to keep, patterns of the shell.
+    description: Files to keep, patterns of the shell; needed unless the copies are dropped.
     type: list
     elements: str
-    required: true
+    default: []
   state:
     description:
       - "V(kept): there are copies; those that are there already are left alone."
@@ -60,8 +60,10 @@ import glob
 import json
 import os
 import shutil
+import stat
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.selfhosted.ec2.plugins.module_utils import atomic_files
 
 INDEX = "index.json"
 
@@ -104,7 +106,7 @@ def content(path):
 def restore(directory, patterns, check_mode):
     """Bring the files back, each atomically; return those that changed.
 
-    :raises OSError, ValueError: nothing was kept.
+    :raises OSError, ValueError, FileError: nothing was kept, or a file cannot be read.
     """
     with open(os.path.join(directory, INDEX), encoding="utf-8") as handle:
         kept = json.load(handle)
@@ -115,10 +117,10 @@ def restore(directory, patterns, check_mode):
             continue
         changed.append(path)
         if not check_mode:
-            # In its directory, which may be a mount. The kubelet takes no manifest whose name begins with a dot.
-            fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
-            shutil.copy2(copy, fresh)
-            os.replace(fresh, path)
+            # By a file beside it, since the directory may be a mount; the kubelet takes none with a dot for a manifest.
+            mode = stat.S_IMODE(os.stat(copy).st_mode)
+            previous = atomic_files.read_state(path)
+            atomic_files.write_atomic(path, content(copy), atomic_files.Account(), mode, previous)
     for path in sorted(set(found(patterns)) - set(kept)):
         changed.append(path)
         if not check_mode:
@@ -146,14 +148,15 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
+            "files": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["kept", "restored", "dropped"], "required": True},
         },
+        required_if=[("state", "kept", ("files",)), ("state", "restored", ("files",))],
         supports_check_mode=True,
     )
     try:
         files = run(module.params, module.check_mode)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, atomic_files.FileError) as error:
         module.fail_json(msg=f"The files of {module.params['directory']} were not {module.params['state']}: {error}.")
     module.exit_json(changed=bool(files), files=files)
 

@@ -72,8 +72,8 @@ ready:
 nodes:
   description: >-
     The nodes that this host may read (a worker its own alone), by name, with C(slot), C(ready), C(reason),
-    C(schedulable), C(control_plane), C(version), C(zone), C(provider_id), C(pod_network), C(routed) and
-    C(taints).
+    C(schedulable), C(drained) (by the collection, and not given back yet), C(control_plane), C(version), C(zone),
+    C(provider_id), C(pod_network), C(routed) and C(taints).
   returned: always
   type: dict
 error:

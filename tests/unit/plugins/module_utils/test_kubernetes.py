@@ -122,6 +122,25 @@ def test_manifests_without_a_node_are_undone():
     assert start(views, "control-3")["state"] == "reset"
 
 
+@pytest.mark.parametrize("control_planes", [CONTROL, CONTROL[:1]])
+@pytest.mark.parametrize("well", [False, True])
+def test_a_first_start_that_came_up_but_not_to_its_end_is_begun_anew(well, control_planes):
+    """What others join by kubeadm makes last, and a wrong argument may have kept it from that."""
+    views = fresh()
+    views["control-1"].update(begins=True, joined=True, manifests=list(kubernetes.STATIC_PODS), holds_etcd=True)
+    views["control-1"]["nodes"] = {NAMES["control-1"]: node("control-1", ready=well)}
+    for view in views.values():
+        view["ready"] = ["control-1"]
+    found = filters.kubernetes_start(views, "control-1", NAMES["control-1"], control_planes, DOMAIN)
+    assert found == {"state": "init", "error": ""}
+
+
+def test_a_first_start_that_others_have_joined_is_no_longer_begun_anew():
+    views = running()
+    views["control-1"].update(begins=True, finished=False, identity=None)
+    assert start(views, "control-1")["state"] == "adopt"
+
+
 @pytest.mark.parametrize(
     "left",
     [

@@ -42,7 +42,7 @@ def node(name="ip-10-20-0-9.ec2.internal", slot="workers-1", ready="True", cordo
         "metadata": {
             "name": name,
             "labels": {"selfhosted.ec2/slot": slot},
-            "annotations": {kubernetes_nodes.DRAINED: "true"} if ours else {},
+            "annotations": {kubernetes.DRAINED: "true"} if ours else {},
         },
         "spec": {"unschedulable": True} if cordoned else {},
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
@@ -220,7 +220,10 @@ def cluster(servers=("1.36.4",) * 3, kubelets=("1.36.4",) * 4, **applied):
         slot: {"ready": bool(version), "version": version or "", "error": ""}
         for slot, version in zip(CONTROL, servers, strict=True)
     }
-    nodes = {slot + ".n": {"slot": slot, "version": version} for slot, version in zip(slots, kubelets, strict=True)}
+    nodes = {
+        slot + ".n": {"slot": slot, "version": version, "drained": False}
+        for slot, version in zip(slots, kubelets, strict=True)
+    }
     ready = [slot for slot in CONTROL if members[slot]["ready"]]
     view = {"members": members, "nodes": nodes, "ready": ready, "joined": True, "finished": True, "installed": ""}
     view["etcd"] = "3.6.8"
@@ -250,6 +253,14 @@ def test_an_upgrade_that_was_cut_off_goes_on_where_it_was():
     assert found["control_planes"] == [] and found["nodes"] == ["workers-1"]
     found = plan(cluster(("1.37.2",) * 3, ("1.37.2",) * 4, control_3=["kubelet"]))
     assert found["nodes"] == ["control-3"]
+
+
+def test_a_node_that_was_not_given_its_pods_again_is_taken_once_more():
+    """Cut off, or not well in time, after its kubelet was new: nothing else would make it schedulable."""
+    views = cluster(("1.37.2",) * 3, ("1.37.2",) * 4)
+    views["control-1"]["nodes"]["workers-1.n"]["drained"] = True
+    found = plan(views)
+    assert (found["control_planes"], found["nodes"]) == ([], ["workers-1"])
 
 
 def test_nothing_is_left_to_do_when_all_have_the_version():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,20 +72,44 @@ def test_a_file_that_has_gone_comes_back(place):
 def test_a_file_comes_back_into_a_directory_that_is_a_mount(place, monkeypatch):
     """No file can be renamed across its edge, and whoever watches the directory sees no name without a dot before."""
     renamed = []
-    replace = os.replace
+    rename = os.rename
 
     def within_one_directory(source, target):
         if Path(source).parent != Path(target).parent:
             raise OSError(errno.EXDEV, "Invalid cross-device link", source, None, target)
         renamed.append(Path(source).name)
-        replace(source, target)
+        rename(source, target)
 
     run(place, "kept")
     (place / "manifests/etcd.yaml").write_text("new")
+    monkeypatch.setattr(os, "rename", within_one_directory)
     monkeypatch.setattr(os, "replace", within_one_directory)
     assert run(place, "restored") == ["manifests/etcd.yaml"]
     assert (place / "manifests/etcd.yaml").read_text() == "old"
     assert [name for name in renamed if not name.startswith(".")] == []
+
+
+def test_a_key_is_nobody_elses_to_read_at_any_moment(place, monkeypatch):
+    """Also not when the disk is full in the middle, and then nothing of it is left."""
+    manifest, seen = place / "manifests/etcd.yaml", []
+    manifest.chmod(0o600)
+    run(place, "kept")
+    manifest.write_text("new")
+
+    def full(*_arguments):
+        seen.extend((path.name, path.stat().st_mode & 0o777) for path in (place / "manifests").iterdir())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("fsync", "rename", "replace"):
+        monkeypatch.setattr(os, name, full)
+    monkeypatch.setattr(shutil, "copystat", full)
+    with pytest.raises(OSError, match="No space"):
+        run(place, "restored")
+    assert len(seen) == 2 and {mode for _name, mode in seen} == {0o600}
+    assert [path.name for path in (place / "manifests").iterdir()] == ["etcd.yaml"]
+    monkeypatch.undo()
+    assert run(place, "restored") == ["manifests/etcd.yaml"]
+    assert (manifest.read_text(), manifest.stat().st_mode & 0o777) == ("old", 0o600)
 
 
 def test_nothing_is_brought_back_that_was_not_kept(place):
