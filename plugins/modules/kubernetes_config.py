@@ -25,7 +25,7 @@ attributes:
     support: none
 options:
   cluster:
-    description: The ClusterConfiguration, YAML.
+    description: The ClusterConfiguration, YAML; empty to compare the other one alone.
     type: str
     required: true
   kubelet:
@@ -40,8 +40,9 @@ options:
     description:
       - "V(present): the documents are these."
       - "V(previous): the documents of this hash are those before them again."
+      - "V(told): nothing is changed, and C(documents) names those that the cluster was told otherwise."
     type: str
-    choices: [present, previous]
+    choices: [present, previous, told]
     default: present
 """
 
@@ -59,21 +60,37 @@ EXAMPLES = r"""
 
 RETURN = r"""
 documents:
-  description: Documents that were, or in check mode would be, changed.
+  description: Documents that were, or in check mode would be, changed, or that differ.
   returned: always
   type: list
   elements: str
 """
+
+import hashlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 
 BASE = "/api/v1/namespaces/kube-system/configmaps/"
 HASH = "selfhosted.ec2/config"
+#: Hash of the document itself, since kubeadm writes it anew in words of its own.
+TEXT = "selfhosted.ec2/text"
 PREVIOUS = "selfhosted.ec2/previous"
 PREVIOUS_HASH = "selfhosted.ec2/previous-config"
+PREVIOUS_TEXT = "selfhosted.ec2/previous-text"
 #: Option to (ConfigMap, key of its data).
 DOCUMENTS = {"kubelet": ("kubelet-config", "kubelet"), "cluster": ("kubeadm-config", "ClusterConfiguration")}
+
+
+def digest(text):
+    """Return the hash of a document."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differs(current, text):
+    """Tell whether the cluster was told another document; without a hash of the one that it was told, it was not."""
+    told = (current["metadata"].get("annotations") or {}).get(TEXT)
+    return bool(text and told) and told != digest(text)
 
 
 def plan(current, key, text, wanted, state):
@@ -85,21 +102,26 @@ def plan(current, key, text, wanted, state):
     if state == "present":
         if annotations.get(HASH) == wanted:
             return None
-        before = {PREVIOUS: current["data"][key], PREVIOUS_HASH: annotations.get(HASH, "")}
-        return {"data": {key: text}, "metadata": {"annotations": {HASH: wanted, **before}}}
+        before = {PREVIOUS_HASH: annotations.get(HASH, ""), PREVIOUS_TEXT: annotations.get(TEXT, "")}
+        after = {HASH: wanted, TEXT: digest(text), PREVIOUS: current["data"][key], **before}
+        return {"data": {key: text}, "metadata": {"annotations": after}}
     if annotations.get(HASH) != wanted or PREVIOUS not in annotations:
         return None
-    after = {HASH: annotations.get(PREVIOUS_HASH) or None, PREVIOUS: None, PREVIOUS_HASH: None}
+    after = {HASH: annotations.get(PREVIOUS_HASH) or None, TEXT: annotations.get(PREVIOUS_TEXT) or None}
+    after.update(dict.fromkeys((PREVIOUS, PREVIOUS_HASH, PREVIOUS_TEXT)))
     return {"data": {key: annotations[PREVIOUS]}, "metadata": {"annotations": after}}
 
 
 def run(params, api, check_mode):
-    """Return the documents that changed.
+    """Return the documents that changed, or differ.
 
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
     changed = []
     for option, (name, key) in DOCUMENTS.items():
+        if params["state"] == "told":
+            changed += [name] if differs(api.call("GET", BASE + name), params[option]) else []
+            continue
         patch = plan(api.call("GET", BASE + name), key, params[option], params["hash"], params["state"])
         if patch:
             changed.append(name)
@@ -115,7 +137,7 @@ def main():
             "cluster": {"type": "str", "required": True},
             "kubelet": {"type": "str", "required": True},
             "hash": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "previous"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "previous", "told"], "default": "present"},
         },
         supports_check_mode=True,
     )
@@ -123,7 +145,7 @@ def main():
         documents = run(module.params, kubernetes.ready_client(module.params), module.check_mode)
     except (OSError, kubernetes.KubernetesError) as error:
         module.fail_json(msg=f"The cluster was not told its configuration: {error}.")
-    module.exit_json(changed=bool(documents), documents=documents)
+    module.exit_json(changed=bool(documents) and module.params["state"] != "told", documents=documents)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities
 from operations import cut_off
 from results import record
-from running import playbook_changes, playbook_fails
+from running import described, playbook_changes, playbook_fails
 
 pytestmark = pytest.mark.long
 #: Of the faults, the one that make test has the time for.
@@ -371,6 +371,28 @@ def test_a_worker_leaves_and_comes_back(nodes):
     passed(run["outcome"])
     assert last in nodes.names
     assert {slot: found for slot, found in nodes.processes().items() if slot != last} == before
+
+
+def test_a_node_that_joins_alone_gets_later_what_the_cluster_was_not_told(nodes):
+    """And one whose join was cut off at its end has all that another one has."""
+    *_rest, other, last = [slot for slot in nodes.names if slot not in nodes.control_planes]
+    alone, reset = ("-e", f"target={last}"), ("-e", f"node={last}", "-e", f"reset_confirm={last}")
+    playbook_changes("reset_kubernetes", *reset)
+    cut_off("kubernetes", [*alone], "join | Run the kubelet at every start", 1)
+    playbook_changes("kubernetes", *alone)
+    assert nodes.platform.shell(last, "systemctl is-enabled kubelet").strip() == "enabled"
+    assert playbook_changes("kubernetes", *alone) == 0
+    setting = {**described("kubernetes_kubelet_config"), "containerLogMaxFiles": 3}
+    changed = ("-e", json.dumps({"kubernetes_kubelet_config": setting}))
+    playbook_changes("reset_kubernetes", *reset)
+    playbook_changes("kubernetes", *alone, *changed)
+    shown = playbook_fails("kubernetes", "-e", f"target={other}", *changed)
+    assert f"was not told what is described for {other} (kubelet-config)" in shown
+    playbook_changes("kubernetes", *changed)
+    for slot in nodes.names:
+        assert "containerLogMaxFiles: 3" in nodes.platform.shell(slot, "cat /var/lib/kubelet/config.yaml")
+    assert playbook_changes("kubernetes", *changed) == 0
+    playbook_changes("kubernetes")
 
 
 def test_a_run_after_faults_changes_and_restarts_nothing(nodes):

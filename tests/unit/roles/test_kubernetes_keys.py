@@ -130,7 +130,8 @@ def test_only_who_has_told_the_cluster_marks_what_is_described_as_applied(tmp_pa
         "__kubernetes_new_mark", mark.strip("{} ").replace("__kubernetes_config_hash", "'described'")
     )
     shown = show(tmp_path, hosts, content)
-    expected = (
-        dict.fromkeys(marks, "described\n") if told else {"same": "described\n", "older": "before\n", "none": "\n"}
-    )
-    assert shown == expected
+    kept = {"same": "described\n", "older": "before\n", "none": "untold\n"}
+    assert shown == (dict.fromkeys(marks, "described\n") if told else kept)
+    # Nor does a host that has joined without the control planes, which the cluster told something older.
+    hosts = {host: {**values, "__kubernetes_told": {"documents": ["kubelet-config"]}} for host, values in hosts.items()}
+    assert show(tmp_path, hosts, content) == kept

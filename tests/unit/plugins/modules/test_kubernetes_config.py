@@ -81,3 +81,16 @@ def test_documents_of_another_hash_are_not_taken_back(api):
     run(api, "one")
     run(api, "two")
     assert run(api, "one", "previous") == [] and api.text() == "cluster two"
+
+
+def test_it_tells_what_the_cluster_was_told_otherwise(api):
+    assert run(api, "one", "told") == [], "nobody has told it anything yet"
+    run(api, "one")
+    api.maps[kubernetes_config.BASE + "kubelet-config"]["data"]["kubelet"] = "kubelet one, in kubeadm's words"
+    assert run(api, "one", "told") == []
+    assert run(api, "two", "told") == ["kubelet-config", "kubeadm-config"]
+    worker = {"cluster": "", "kubelet": "kubelet two", "hash": "two", "state": "told"}
+    assert kubernetes_config.run(worker, api, False) == ["kubelet-config"]
+    run(api, "two")
+    run(api, "two", "previous")
+    assert run(api, "one", "told") == [] and run(api, "two", "told") != []
