@@ -348,11 +348,14 @@ def test_an_unknown_image_and_type_are_one_sentence(front):
 def test_no_nat_makes_its_endpoints_and_none_can_be_switched(front):
     private = Platform(front, "private", "10.54.0.0/16")
     private.description["network"]["nat"] = "none"
+    private.description["options"] = {"kubernetes_ecr": True}
     actions = private.network()["actions"]
     assert {line.rsplit(" ", 1)[-1] for line in actions if line.startswith("create the endpoint")} >= {
         "s3",
         "ssm",
         "ec2",
+        "ecr.api",
+        "ecr.dkr",
     }
     assert [line for line in actions if "NAT gateway" in line] == []
     assert not private.network()["changed"]
