@@ -628,6 +628,32 @@ def test_bad_input_is_refused_before_anything_is_touched(front):
     assert not front.writes()
 
 
+def test_the_rights_on_volumes_of_pods_stay_while_there_are_volumes(front):
+    ec2 = front.client("ec2")
+    made = [
+        ec2.create_volume(
+            AvailabilityZone=f"{REGION}a",
+            Size=1,
+            TagSpecifications=aws.tag_specification("volume", {"ebs.csi.aws.com/cluster-name": cluster}),
+        )["VolumeId"]
+        for cluster in ("lab", "lab", "other")
+    ]
+    for arguments in ([], ["--check"]):
+        front.forget_calls()
+        refused = play(front, "provision", *arguments, TIERS="control,edge")
+        assert refused.returncode != 0
+        said = " ".join(refused.stdout.split())
+        assert f"ebs.csi.aws.com/cluster-name: lab, {', '.join(sorted(made[:2]))}); set it to true, delete" in said
+        # The first is the inventory's.
+        assert front.calls() == {"ec2.DescribeInstances": 1, "ec2.DescribeVolumes": 1}
+    elsewhere = play(front, "provision", "--check")
+    for volume in made:
+        ec2.delete_volume(VolumeId=volume)
+    allowed = play(front, "provision", "--check", TIERS="control,edge")
+    for run in (elsewhere, allowed):
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_wrong_credentials_are_one_sentence(front):
     run = play(front, "provision", AWS_SECRET_ACCESS_KEY="not-the-right-secret-key-0000000000")
     assert run.returncode != 0
