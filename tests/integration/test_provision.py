@@ -564,7 +564,7 @@ OTHERWISE = {
         ec2:ModifyVolume ec2:ReplaceIamInstanceProfileAssociation ec2:ReplaceRoute ec2:ReplaceRouteTableAssociation
         ec2:StartInstances iam:UntagRole iam:UpdateAssumeRolePolicy iam:UpdateRole""",
     "another description": """ec2:CreateVpcEndpoint ec2:DeleteVpcEndpoints ec2:DescribeAccountAttributes
-        ec2:DescribeManagedPrefixLists iam:CreateServiceLinkedRole
+        ec2:DescribeManagedPrefixLists ec2:DescribeNetworkInterfaces iam:CreateServiceLinkedRole
         route53:AssociateVPCWithHostedZone route53:DisassociateVPCFromHostedZone""",
     "other playbooks, the inventory and the operator's shell": """ec2:DescribeAvailabilityZones route53:GetChange
         ssm:DeleteParameter ssm:DeleteParameters ssm:GetParameters ssm:StartSession""",
