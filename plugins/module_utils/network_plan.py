@@ -449,18 +449,24 @@ def endpoint_service(region, service):
     return f"com.amazonaws.{region}.{service}"
 
 
+def service_of(endpoint):
+    """Return what follows the region in the name of an endpoint's service, such as C(ecr.api)."""
+    return endpoint["ServiceName"].split(".", 3)[-1]
+
+
 def _endpoints(wanted, have, ids):
-    known = {item["ServiceName"].rsplit(".", 1)[-1]: item for item in have.endpoints}
-    names = {item["service"] for item in wanted["endpoints"]}
+    known = {item["ServiceName"]: item for item in have.endpoints}
+    names = {endpoint_service(wanted["region"], item["service"]) for item in wanted["endpoints"]}
     private = [f"@subnet/{subnet['name']}" for subnet in wanted["subnets"] if subnet["kind"] == "private"]
     steps = []
     for endpoint in wanted["endpoints"]:
         service = endpoint["service"]
-        if service in known:
+        name = endpoint_service(wanted["region"], service)
+        if name in known:
             continue
         arguments = {
             "VpcId": VPC,
-            "ServiceName": endpoint_service(wanted["region"], service),
+            "ServiceName": name,
             "VpcEndpointType": endpoint["type"],
             "TagSpecifications": tag_specification("vpc-endpoint", tags(wanted, f"{wanted['platform']}-{service}")),
         }
@@ -473,7 +479,7 @@ def _endpoints(wanted, have, ids):
                 PrivateDnsEnabled=True,
             )
         steps.append(Step(f"create the endpoint for {service}", "create_vpc_endpoint", arguments))
-    old = [item for service, item in known.items() if service not in names and _is_ours(item, wanted["platform"])]
+    old = [item for name, item in known.items() if name not in names and _is_ours(item, wanted["platform"])]
     return steps + _delete_endpoints(old)
 
 
@@ -481,7 +487,7 @@ def _delete_endpoints(items):
     if not items:
         return []
     ids = [item["VpcEndpointId"] for item in items]
-    services = ", ".join(sorted(item["ServiceName"].rsplit(".", 1)[-1] for item in items))
+    services = ", ".join(sorted(service_of(item) for item in items))
     return [
         Step(f"delete the endpoints for {services}", "delete_vpc_endpoints", {"VpcEndpointIds": ids}),
         Step("wait until the endpoints are gone", "wait_endpoints_deleted", {"ids": ids}),

@@ -422,21 +422,34 @@ def _capacity_faults(platform):
 
 
 def _route_faults(platform, components):
-    """Return why what needs one route table for all private subnets, or a network for pods, cannot be built."""
-    found = []
+    """Return why what needs one route table for all its subnets, or a network for pods, cannot be built."""
+    found, options = [], platform.get("options") or {}
     for name in platform_components(platform, components):
         role = components.get(name) or {}
-        if role.get("one_route_table") and platform["network"].get("nat") == "per_zone":
-            found.append(
-                f"platform_network.nat is per_zone, but {name} writes its routes into one route table that all private"
-                " subnets share; single or none would be right."
-            )
+        if options.get((role.get("one_route_table") or {}).get("option")):
+            found += _one_table_faults(platform, name)
         sources = [source for flow in role.get("flows") or [] for source in flow_sources(flow)]
         if "pods" in sources and not platform["network"].get("pod_cidr"):
             found.append(
                 f"platform_network.pod_cidr is not set, and {name} needs a network for its pods, such as 10.244.0.0/16."
             )
     return found
+
+
+def _one_table_faults(platform, component):
+    """Return why the hosts of a component that writes routes would not share one route table."""
+    found = []
+    if platform["network"].get("nat") == "per_zone":
+        found.append(
+            f"platform_network.nat is per_zone, but {component} writes its routes into one route table that all private"
+            " subnets share; single or none would be right."
+        )
+    return found + [
+        f"Tier {tier['name']}: subnet is public, but {component} writes its routes into the route table of the private"
+        " subnets alone; private would be right."
+        for tier in platform["tiers"]
+        if tier.get("subnet") == "public" and component in (tier.get("components") or [])
+    ]
 
 
 def _flow_faults(platform, components):

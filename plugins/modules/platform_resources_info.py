@@ -14,6 +14,7 @@ author:
 description:
   - Finds the Route 53 zones, key pairs, and the roles and instance profiles below the IAM path C(/<platform>/) that
     carry the tag C(platform) of the given value.
+  - Finds the EBS volumes that pods of the platform's cluster asked for, when O(kinds) has them.
 extends_documentation_fragment:
   - selfhosted.ec2.aws
   - selfhosted.ec2.attributes.info
@@ -22,6 +23,12 @@ options:
     description: Value of the tag C(platform).
     type: str
     required: true
+  kinds:
+    description: What is looked for. V(pod_volumes) have the tag C(ebs.csi.aws.com/cluster-name) of the given value.
+    type: list
+    elements: str
+    choices: [zones, key_pairs, roles, pod_volumes]
+    default: [zones, key_pairs, roles]
 """
 
 EXAMPLES = r"""
@@ -29,24 +36,35 @@ EXAMPLES = r"""
   selfhosted.ec2.platform_resources_info:
     platform: trading
   register: left
+
+- name: What pods have stored
+  selfhosted.ec2.platform_resources_info:
+    platform: trading
+    kinds: [pod_volumes]
+  register: stored
 """
 
 RETURN = r"""
 zones:
   description: Zones with the tag, dict of zone_id, name, private and vpc_id.
-  returned: always
+  returned: when asked for
   type: list
   elements: dict
 key_pairs:
   description: Names of the key pairs with the tag.
-  returned: always
+  returned: when asked for
   type: list
   elements: str
 roles:
   description: Names of the roles with the tag, each with its instance profiles and inline policies.
-  returned: always
+  returned: when asked for
   type: list
   elements: dict
+pod_volumes:
+  description: Ids of the volumes that pods asked for.
+  returned: when asked for
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -54,6 +72,8 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import aws
 
 #: ListTagsForResources takes at most ten resources (Route 53 API reference).
 TAG_BATCH = 10
+#: What the EBS CSI driver gives each volume it makes (its option k8s-tag-cluster-id).
+POD_VOLUME_TAG = "ebs.csi.aws.com/cluster-name"
 
 
 def zones(route53, platform):
@@ -104,21 +124,44 @@ def roles(iam, platform):
     return result
 
 
-def collect(connection, platform):
+def key_pairs(ec2, platform):
+    keys = ec2.call("describe_key_pairs", Filters=aws.platform_filter(platform))["KeyPairs"]
+    return sorted(key["KeyName"] for key in keys)
+
+
+def pod_volumes(ec2, platform):
+    """Return the ids of the volumes with the tag of the platform's cluster that are not on their way out."""
+    filters = [
+        {"Name": f"tag:{POD_VOLUME_TAG}", "Values": [platform]},
+        {"Name": "status", "Values": ["creating", "available", "in-use", "error"]},
+    ]
+    return sorted(volume["VolumeId"] for volume in ec2.pages("describe_volumes", "Volumes", Filters=filters))
+
+
+#: How each kind is found, and by which service's client.
+KINDS = {
+    "zones": ("route53", zones),
+    "key_pairs": ("ec2", key_pairs),
+    "roles": ("iam", roles),
+    "pod_volumes": ("ec2", pod_volumes),
+}
+DEFAULT_KINDS = ["zones", "key_pairs", "roles"]
+
+
+def collect(connection, platform, kinds=DEFAULT_KINDS):
     """Return the module's result. Raises AwsError."""
-    keys = connection.client("ec2").call("describe_key_pairs", Filters=aws.platform_filter(platform))["KeyPairs"]
-    return {
-        "changed": False,
-        "zones": zones(connection.client("route53"), platform),
-        "key_pairs": sorted(key["KeyName"] for key in keys),
-        "roles": roles(connection.client("iam"), platform),
-    }
+    result = {"changed": False}
+    for kind in kinds:
+        service, find = KINDS[kind]
+        result[kind] = find(connection.client(service), platform)
+    return result
 
 
 def main():
-    spec = {**aws.argument_spec(), "platform": {"type": "str", "required": True}}
+    kinds = {"type": "list", "elements": "str", "choices": list(KINDS), "default": DEFAULT_KINDS}
+    spec = {**aws.argument_spec(), "platform": {"type": "str", "required": True}, "kinds": kinds}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    aws.run(module, lambda connection: collect(connection, module.params["platform"]))
+    aws.run(module, lambda connection: collect(connection, module.params["platform"], module.params["kinds"]))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,29 @@ def test_an_edit_is_shown_alone_and_health_tells_of_drift(front, done):
         docs_example.run(front, done, path)
 
 
+def operator(front):
+    document = front.client("iam").get_role_policy(RoleName="trading-operator", PolicyName="own")["PolicyDocument"]
+    return {entry["Sid"]: entry for entry in document["Statement"]}
+
+
+def test_the_first_load_balancer_of_an_account_may_make_its_role(front, done):
+    playbook = ROOT / "playbooks/aws_iam.yml"
+    assert not [sid for sid in operator(front) if sid.startswith("Endpoint")]
+    docs_example.run(front, done, playbook, "-e", "kubernetes_endpoint_balancer=nlb")
+    made = operator(front)
+    docs_example.run(front, done, playbook)
+    assert "ec2:DescribeAccountAttributes" in made["Endpoint"]["Action"]
+    service = "elasticloadbalancing.amazonaws.com"
+    assert made["EndpointRole"] == {
+        "Sid": "EndpointRole",
+        "Effect": "Allow",
+        "Action": "iam:CreateServiceLinkedRole",
+        "Resource": [f"arn:aws:iam::123456789012:role/aws-service-role/{service}/*"],
+        "Condition": {"StringEquals": {"iam:AWSServiceName": service}},
+    }
+    assert not [sid for sid in operator(front) if sid.startswith("Endpoint")]
+
+
 def test_permission_sets_take_the_place_of_roles_and_groups(front, done):
     sso, store = front.client("sso-admin"), front.client("identitystore")
     instance = sso.list_instances()["Instances"][0]

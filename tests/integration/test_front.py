@@ -361,6 +361,26 @@ def test_subnets(world):
     world.ec2.delete_subnet(SubnetId=free)
 
 
+def test_one_endpoint_with_private_dns_for_a_service_and_vpc(world):
+    make = world.ec2.create_vpc_endpoint
+    wanted = {
+        "VpcId": world.vpc,
+        "ServiceName": "com.amazonaws.eu-west-1.ecr.api",
+        "VpcEndpointType": "Interface",
+        "SubnetIds": [world.subnet],
+    }
+    made = [make(**wanted, PrivateDnsEnabled=True)["VpcEndpoint"]["VpcEndpointId"]]
+    refused, message = code(make, **wanted, PrivateDnsEnabled=True)
+    assert refused == "InvalidParameter"
+    assert message.endswith(f"conflicting DNS domain for api.ecr.eu-west-1.amazonaws.com in the VPC {world.vpc}")
+    other = {**wanted, "ServiceName": "com.amazonaws.eu-west-1.ecr.dkr", "PrivateDnsEnabled": True}
+    for accepted in ({**wanted, "PrivateDnsEnabled": False}, other):
+        made.append(make(**accepted)["VpcEndpoint"]["VpcEndpointId"])
+    world.ec2.delete_vpc_endpoints(VpcEndpointIds=made)
+    again = make(**wanted, PrivateDnsEnabled=True)["VpcEndpoint"]["VpcEndpointId"]
+    world.ec2.delete_vpc_endpoints(VpcEndpointIds=[again])
+
+
 def test_security_groups(world):
     group = world.make_group("rules", world.vpc)
     permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}

@@ -348,11 +348,14 @@ def test_an_unknown_image_and_type_are_one_sentence(front):
 def test_no_nat_makes_its_endpoints_and_none_can_be_switched(front):
     private = Platform(front, "private", "10.54.0.0/16")
     private.description["network"]["nat"] = "none"
+    private.description["options"] = {"kubernetes_ecr": True}
     actions = private.network()["actions"]
     assert {line.rsplit(" ", 1)[-1] for line in actions if line.startswith("create the endpoint")} >= {
         "s3",
         "ssm",
         "ec2",
+        "ecr.api",
+        "ecr.dkr",
     }
     assert [line for line in actions if "NAT gateway" in line] == []
     assert not private.network()["changed"]
@@ -560,7 +563,8 @@ OTHERWISE = {
         ec2:DescribeIamInstanceProfileAssociations ec2:ModifyInstanceAttribute ec2:ModifyInstanceMetadataOptions
         ec2:ModifyVolume ec2:ReplaceIamInstanceProfileAssociation ec2:ReplaceRoute ec2:ReplaceRouteTableAssociation
         ec2:StartInstances iam:UntagRole iam:UpdateAssumeRolePolicy iam:UpdateRole""",
-    "another description": """ec2:CreateVpcEndpoint ec2:DeleteVpcEndpoints ec2:DescribeManagedPrefixLists
+    "another description": """ec2:CreateVpcEndpoint ec2:DeleteVpcEndpoints ec2:DescribeAccountAttributes
+        ec2:DescribeManagedPrefixLists ec2:DescribeNetworkInterfaces iam:CreateServiceLinkedRole
         route53:AssociateVPCWithHostedZone route53:DisassociateVPCFromHostedZone""",
     "other playbooks, the inventory and the operator's shell": """ec2:DescribeAvailabilityZones route53:GetChange
         ssm:DeleteParameter ssm:DeleteParameters ssm:GetParameters ssm:StartSession""",
@@ -623,6 +627,32 @@ def test_bad_input_is_refused_before_anything_is_touched(front):
     assert misspelt.returncode != 0
     assert "platform_start_stoped is set" in misspelt.stdout and "platform_start_stopped?" in misspelt.stdout
     assert not front.writes()
+
+
+def test_the_rights_on_volumes_of_pods_stay_while_there_are_volumes(front):
+    ec2 = front.client("ec2")
+    made = [
+        ec2.create_volume(
+            AvailabilityZone=f"{REGION}a",
+            Size=1,
+            TagSpecifications=aws.tag_specification("volume", {"ebs.csi.aws.com/cluster-name": cluster}),
+        )["VolumeId"]
+        for cluster in ("lab", "lab", "other")
+    ]
+    for arguments in ([], ["--check"]):
+        front.forget_calls()
+        refused = play(front, "provision", *arguments, TIERS="control,edge")
+        assert refused.returncode != 0
+        said = " ".join(refused.stdout.split())
+        assert f"ebs.csi.aws.com/cluster-name: lab, {', '.join(sorted(made[:2]))}); set it to true, delete" in said
+        # The first is the inventory's.
+        assert front.calls() == {"ec2.DescribeInstances": 1, "ec2.DescribeVolumes": 1}
+    elsewhere = play(front, "provision", "--check")
+    for volume in made:
+        ec2.delete_volume(VolumeId=volume)
+    allowed = play(front, "provision", "--check", TIERS="control,edge")
+    for run in (elsewhere, allowed):
+        assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_wrong_credentials_are_one_sentence(front):

@@ -212,6 +212,24 @@ def too_many_rules(call: Call) -> Refusal:
     return {} if len(held) + sum(len(list(_sources(p))) for p in permissions(call)) > RULES_PER_GROUP else None
 
 
+@rule(
+    "ec2",
+    "CreateVpcEndpoint",
+    "InvalidParameter",
+    "private-dns-enabled cannot be set because there is already a conflicting DNS domain for {name} in the VPC {vpc}",
+    "AWS PrivateLink Guide, Interface endpoints: private DNS; the words are EC2's in terraform-provider-aws#17535",
+)
+def private_dns_twice(call: Call) -> Refusal:
+    vpc, service = call.params.get("VpcId"), call.params.get("ServiceName", "")
+    if not call.params.get("PrivateDnsEnabled") or call.params.get("VpcEndpointType") != "Interface":
+        return None
+    held = (e for e in call.backend().vpc_end_points.values() if e.vpc_id == vpc and e.state != "deleted")
+    if not any(e.private_dns_enabled and e.service_name == service for e in held):
+        return None
+    # The service com.amazonaws.eu-west-1.ecr.api has the name api.ecr.eu-west-1.amazonaws.com.
+    return {"name": ".".join(reversed(service.split("."))), "vpc": vpc}
+
+
 @rule("ec2", "ReleaseAddress", "InvalidIPAddress.InUse", "Address {address} is in use.", ERROR_CODES)
 def release_in_use(call: Call) -> Refusal:
     found = [a for a in call.backend().addresses if a.allocation_id == call.params.get("AllocationId")]

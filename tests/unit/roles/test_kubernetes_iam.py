@@ -152,3 +152,11 @@ def test_the_lab_builds_the_version_of_the_release_and_nothing_is_guessed():
     assert f"sigs.k8s.io/{AUTHENTICATOR} v{version} " in modules
     with pytest.raises(releases.ManifestError, match=f"no sha256 of {AUTHENTICATOR}"):
         releases.artifact(OWN, AUTHENTICATOR, version, "amd64")
+
+
+def test_the_kubeconfig_of_the_page_asks_for_tokens_of_the_regions_sts():
+    blocks = (playing.ROOT / "docs/kubernetes.md").read_text().split("```yaml\n")
+    (shown,) = [block.partition("```")[0] for block in blocks if "command: aws-iam-authenticator" in block]
+    arguments = yaml.safe_load(shown)["users"][0]["user"]["exec"]["args"]
+    # The global name has no VPC endpoint, so a control plane without NAT could not ask about its tokens.
+    assert arguments[arguments.index("--region") + 1] == "eu-west-1"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 import yaml
 from ansible_collections.selfhosted.ec2.plugins.module_utils import network_plan, platform, secrets_plan
+from jinja2 import Environment
 
 ROOT = Path(__file__).resolve().parents[4]
 COMPONENTS = {
@@ -14,7 +16,7 @@ COMPONENTS = {
         "flows": [{"port": "1-65535", "from": ["self", "pods"], "purpose": "nodes and pods"}],
         "tags": {"kubernetes.io/cluster/{platform}": "owned"},
         "network_tags": {"kubernetes.io/cluster/{platform}": "owned"},
-        "one_route_table": True,
+        "one_route_table": {"option": "kubernetes_vpc_routes"},
     },
     "kubernetes_control_plane": {"flows": [{"port": 6443, "from": ["haproxy", "kubernetes"]}], "quorum": True},
     "haproxy": {"flows": []},
@@ -28,6 +30,7 @@ PLATFORM = {
     "network": {"cidr": "10.20.0.0/16", "nat": "single", "pod_cidr": "10.244.0.0/16"},
     "ssh_public_key": "ssh-ed25519 AAAA",
     "image": {"id": "ami-1"},
+    "options": {"kubernetes_vpc_routes": True},
     "tiers": [
         {
             "name": "control",
@@ -109,6 +112,36 @@ def test_what_cannot_be_built_is_refused():
     assert "it must be a network such as" in " ".join(platform.faults(described(pod_cidr="pods"), COMPONENTS))
     assert "one route table" in " ".join(platform.faults(described(nat="per_zone"), COMPONENTS))
     assert "platform_network.pod_cidr is not set" in " ".join(platform.faults(described(pod_cidr=None), COMPONENTS))
+
+
+def test_routes_of_the_vpc_reach_private_subnets_alone():
+    public = described()
+    public["tiers"][1]["subnet"] = "public"
+    assert platform.faults(public, COMPONENTS) == [
+        "Tier workers: subnet is public, but kubernetes writes its routes into the route table of the private subnets"
+        " alone; private would be right."
+    ]
+    # Nothing of Kubernetes.
+    edge = described()
+    edge["tiers"][2]["subnet"] = "public"
+    assert platform.faults(edge, COMPONENTS) == []
+
+
+def test_where_no_routes_are_written_route_tables_do_not_matter():
+    overlay = described(nat="per_zone")
+    overlay["options"] = {"kubernetes_vpc_routes": False}
+    overlay["tiers"][1]["subnet"] = "public"
+    assert platform.faults(overlay, COMPONENTS) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"), [(None, True), ("vpc_routes", True), ("cilium", False), ("calico", False)]
+)
+def test_the_option_follows_the_network_of_the_pods(network, expected):
+    option = yaml.safe_load((ROOT / "roles/kubernetes/vars/flows.yml").read_text())["one_route_table"]["option"]
+    text = yaml.safe_load((ROOT / "playbooks/vars/platform.yml").read_text())["__platform"]["options"][option]
+    given = {"kubernetes_network": network} if network else {}
+    assert Environment().from_string(text).render(given) == str(expected)
 
 
 def test_a_key_and_an_authority_with_a_name_of_its_own_are_made_once():
