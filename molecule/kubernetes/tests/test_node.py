@@ -167,3 +167,9 @@ def test_a_pod_does_not_reach_the_instances_credentials(host, pods, name):
     assert name in pods
     line = f"curl -s -m 3 -o /dev/null -w '%{{exitcode}}' -X PUT {METADATA}/api/token; true"
     assert in_pod(host, line).strip() == "28", "nothing may answer"
+
+
+def test_the_kubelet_does_not_repeat_an_error_each_second(host):
+    """Of a worker it did, as long as there was no directory for manifests."""
+    shown = read(host, "journalctl --unit=kubelet --since=-30s --no-pager")
+    assert "Unable to read config path" not in shown

@@ -75,6 +75,34 @@ def test_state_has_the_ports_of_the_configuration_and_only_resolved_addresses(sc
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
 
 
+def test_clients_of_the_api_leave_the_old_worker(script, tmp_path, monkeypatch):
+    """The others' connections go on there. The answers are those of HAProxy 3.0."""
+    session = "{}: proto=tcpv4 src=10.0.0.4:46466 fe={} be={} srv=control-3 ts=00"
+    shown = [session.format("0x1", "kubernetes", "kubernetes"), session.format("0x2", "web", "web")]
+    shown.append(session.format("0x3", "kubernetes-services", "kubernetes-echo"))
+    replies = {
+        "reload": "Success=1\n",
+        "show proc": "1124 master 2\n# workers\n1456 worker 0 0d00h00m00s\n# old workers\n1236 worker 1 0d00h18m15s\n",
+        "@!1236 show sess": "\n".join(shown),
+        "@!1236 shutdown session 0x1": "",
+    }
+    asked = []
+    monkeypatch.setattr(script, "save", lambda: None)
+    monkeypatch.setattr(script, "ask", lambda path, command: asked.append((path, command)) or replies[command])
+    monkeypatch.setattr("sys.argv", ["haproxy-state", "reload"])
+    assert script.main() == 0
+    assert asked == [(script.MASTER, command) for command in replies]
+
+
+def test_a_reload_counts_although_nobody_can_be_moved(script, tmp_path, monkeypatch, capsys):
+    thread = answer(tmp_path / "master", "Success=1")
+    monkeypatch.setattr(script, "save", lambda: None)
+    monkeypatch.setattr("sys.argv", ["haproxy-state", "reload"])
+    assert script.main() == 0
+    thread.join(2)
+    assert "Connections stay with the old worker" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("reply", "status"), [("Success=1\n--\nfine", 0), ("Success=0\n--\n[ALERT] bad", 1)])
 def test_reload_ends_as_the_master_says(script, tmp_path, monkeypatch, capsys, reply, status):
     threads = [answer(tmp_path / "runtime", SHOWN), answer(tmp_path / "master", reply)]
