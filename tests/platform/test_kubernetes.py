@@ -382,7 +382,7 @@ def test_a_node_that_joins_alone_gets_later_what_the_cluster_was_not_told(nodes)
     playbook_changes("kubernetes", *alone)
     assert nodes.platform.shell(last, "systemctl is-enabled kubelet").strip() == "enabled"
     assert playbook_changes("kubernetes", *alone) == 0
-    setting = {**described("kubernetes_kubelet_config"), "containerLogMaxFiles": 3}
+    setting = {**described("kubernetes_kubelet_config"), "containerLogMaxFiles": 4}
     changed = ("-e", json.dumps({"kubernetes_kubelet_config": setting}))
     playbook_changes("reset_kubernetes", *reset)
     playbook_changes("kubernetes", *alone, *changed)
@@ -390,7 +390,7 @@ def test_a_node_that_joins_alone_gets_later_what_the_cluster_was_not_told(nodes)
     assert f"was not told what is described for {other} (kubelet-config)" in shown
     playbook_changes("kubernetes", *changed)
     for slot in nodes.names:
-        assert "containerLogMaxFiles: 3" in nodes.platform.shell(slot, "cat /var/lib/kubelet/config.yaml")
+        assert "containerLogMaxFiles: 4" in nodes.platform.shell(slot, "cat /var/lib/kubelet/config.yaml")
     assert playbook_changes("kubernetes", *changed) == 0
     playbook_changes("kubernetes")
 
