@@ -61,7 +61,8 @@ class CallbackModule(CallbackBase):
         role = task._role.get_name().rpartition(".")[2] if task._role else "playbook"
         self.executions[role][result._host.get_name()] += len(result._result.get("results", [])) or 1
         command = result._result.get("cmd") or [""]
-        if Path(command[0]).name == "kubeadm":
+        # An upgrade has the new one under the name of its architecture.
+        if Path(command[0]).name.startswith("kubeadm"):
             taken = datetime.strptime(result._result["delta"], "%H:%M:%S.%f") - datetime.strptime("0", "%H")
             self.kubeadm[result._host.get_name()] += taken.total_seconds()
 
