@@ -113,14 +113,15 @@ def restore(directory, patterns, check_mode):
     changed = []
     for number, path in enumerate(kept):
         copy = copy_of(directory, number, path)
-        if content(path) == content(copy):
+        before = content(copy)
+        if content(path) == before:
             continue
         changed.append(path)
         if not check_mode:
             # By a file beside it, since the directory may be a mount; the kubelet takes none with a dot for a manifest.
             mode = stat.S_IMODE(os.stat(copy).st_mode)
             previous = atomic_files.read_state(path)
-            atomic_files.write_atomic(path, content(copy), atomic_files.Account(), mode, previous)
+            atomic_files.write_atomic(path, before, atomic_files.Account(), mode, previous)
     for path in sorted(set(found(patterns)) - set(kept)):
         changed.append(path)
         if not check_mode:
