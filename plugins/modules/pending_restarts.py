@@ -77,6 +77,11 @@ running:
   returned: success
   type: list
   elements: str
+disabled:
+  description: Units that run, but that the host's next boot does not start, as C(systemctl is-enabled) tells it.
+  returned: success
+  type: list
+  elements: str
 reasons:
   description: For each pending unit the files that changed after its start.
   returned: success
@@ -96,7 +101,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = ("Id", "Names", "ActiveState", "MainPID", "ExecMainStartTimestamp", "ActiveEnterTimestamp")
 # A reload leaves the unit active, but it is a change of state.
-PROPERTIES += ("StateChangeTimestamp",)
+PROPERTIES += ("StateChangeTimestamp", "UnitFileState")
 SUFFIXES = (".service", ".socket", ".mount", ".timer", ".target", ".path")
 RUNNING = ("active", "reloading", "refreshing", "activating", "deactivating")
 
@@ -155,15 +160,17 @@ def newer_files(patterns, since):
 
 
 def judge(units, shown):
-    """Lists pending and running and the reasons, from the `units` option and the properties systemd shows."""
+    """Lists pending, running and disabled and the reasons, from the `units` option and the properties systemd shows."""
     by_name = {name: unit for unit in shown for name in [unit.get("Id", "")] + unit.get("Names", "").split()}
-    result = {"pending": [], "running": [], "reasons": {}, "reloads": []}
+    result = {"pending": [], "running": [], "disabled": [], "reasons": {}, "reloads": []}
     for unit in units:
         properties = by_name.get(full_name(unit["name"]), {})
         since = start_time(properties)
         if since is None:
             continue
         result["running"].append(unit["name"])
+        if properties.get("UnitFileState") == "disabled":
+            result["disabled"].append(unit["name"])
         files = newer_files(unit["files"], since)
         if files:
             result["pending"].append(unit["name"])

@@ -43,12 +43,13 @@ def file(tmp_path):
 
 def test_older_process_is_pending_and_says_why(file):
     result = judge([{"name": "sshd", "files": [str(file)]}], file.stat().st_ctime - 0.5)
-    assert result == {"pending": ["sshd"], "running": ["sshd"], "reasons": {"sshd": [str(file)]}, "reloads": []}
+    assert (result["pending"], result["running"]) == (["sshd"], ["sshd"])
+    assert (result["reasons"], result["reloads"]) == ({"sshd": [str(file)]}, [])
 
 
 def test_newer_process_is_not(file):
     result = judge([{"name": "ssh.service", "files": [str(file)]}], file.stat().st_ctime + 0.5)
-    assert result == {"pending": [], "running": ["ssh.service"], "reasons": {}, "reloads": []}
+    assert (result["pending"], result["running"], result["reasons"]) == ([], ["ssh.service"], {})
 
 
 @pytest.mark.parametrize(("reloaded", "expected"), [(-1, ["ssh"]), (-0.25, ["ssh"]), (0.25, [])])
@@ -68,17 +69,20 @@ def test_a_reload_is_not_due_for_what_does_not_run_or_started_later(file):
 
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 def test_stopped_unit_is_neither(file, state):
-    assert judge([{"name": "ssh", "files": [str(file)]}], 1.0, state) == {
-        "pending": [],
-        "running": [],
-        "reasons": {},
-        "reloads": [],
-    }
+    assert not any(judge([{"name": "ssh", "files": [str(file)]}], 1.0, state).values())
 
 
 def test_unknown_unit_and_absent_files(file):
     units = [{"name": "nosuch", "files": [str(file)]}, {"name": "ssh", "files": ["/does/not/exist", "/nor/*.conf"]}]
-    assert judge(units, 1.0) == {"pending": [], "running": ["ssh"], "reasons": {}, "reloads": []}
+    result = judge(units, 1.0)
+    assert (result["pending"], result["running"], result["reasons"]) == ([], ["ssh"], {})
+
+
+@pytest.mark.parametrize(("told", "disabled"), [("disabled", ["ssh"]), ("enabled", []), ("static", []), ("", [])])
+def test_what_runs_but_would_not_after_a_boot(told, disabled):
+    shown = module.parse_show(SHOWN.format(start=text(5.0), state="active"))
+    shown[0]["UnitFileState"] = told
+    assert module.judge([{"name": "ssh", "files": []}], shown)["disabled"] == disabled
 
 
 def test_patterns_and_links(tmp_path, file):
