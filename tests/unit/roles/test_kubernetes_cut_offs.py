@@ -82,4 +82,35 @@ def test_the_kubelet_of_a_node_starts_with_its_host_also_where_it_runs_already()
     tasks = yaml.safe_load((TASKS / "service.yml").read_text())
     (run,) = (item for item in tasks if item["name"] == "service | Run the kubelet of a node")
     assert run["ansible.builtin.systemd_service"] == {"name": "kubelet", "state": "started", "enabled": True}
-    assert run["when"] == "__kubernetes_start.state in ['keep', 'adopt']"
+    assert run["when"] == [
+        "__kubernetes_start.state in ['keep', 'adopt']",
+        "'kubelet' not in __kubernetes_units.running or 'kubelet' in __kubernetes_units.disabled",
+    ]
+
+
+@pytest.mark.parametrize("ready", [["control-1", "control-2"], ["control-2"]])
+def test_while_parts_change_the_kubelet_asks_other_api_servers_and_its_next_start_leads_it_home(tmp_path, ready):
+    """Else the object of the former etcd is taken away half a minute late, and the new one starts after that."""
+    kubeconfig = tmp_path / "kubelet.conf"
+    kubeconfig.write_text("clusters:\n- cluster:\n    server: https://10.20.0.9:6443\n  name: lab\n")
+    tasks = [task for task in yaml.safe_load((TASKS / "detour.yml").read_text()) if "health.yml" not in str(task)]
+    (start,) = (task for task in tasks if "ansible.builtin.systemd_service" in task)
+    assert start.pop("ansible.builtin.systemd_service")["state"] == "restarted"
+    start["ansible.builtin.command"] = f"cp {kubeconfig} {tmp_path}/started"
+    settings = yaml.safe_load((playing.ROOT / "roles/kubernetes/vars/main.yml").read_text())
+    play(
+        tmp_path,
+        json.dumps(tasks),
+        __kubernetes_directory=str(tmp_path),
+        __kubernetes_detour=settings["__kubernetes_detour"],
+        __kubernetes_slot="control-1",
+        __kubernetes_view={"ready": ready},
+        __kubernetes_port=6443,
+        kubernetes_control_planes=["control-1", "control-2", "control-3"],
+        kubernetes_endpoint="kubernetes.lab.internal",
+        ec2_private_ip="10.20.0.4",
+    )
+    assert "    server: https://10.20.0.4:6443\n" in kubeconfig.read_text()
+    started = tmp_path / "started"
+    assert started.exists() is ("control-1" in ready)
+    assert not started.exists() or "    server: https://kubernetes.lab.internal:6443\n" in started.read_text()
