@@ -36,7 +36,7 @@ HOSTS_ALONE = ("-e", "platform_cloud=false")
 
 def show(what: str, seconds: float, kubeadm: float = 0) -> None:
     """Print a figure, and keep it."""
-    beside = f"{kubeadm:7.0f} s {seconds / kubeadm:6.1f}" if kubeadm else ""
+    beside = f"{kubeadm:7.0f} s {seconds / kubeadm:6.1f}" if kubeadm >= 1 else ""
     print(f"{what:52} {seconds:6.1f} s {GOALS[what]:5} s {beside}", flush=True)
     record(RESULTS, {"what": what, "seconds": seconds, "kubeadm": kubeadm, "load": round(os.getloadavg()[1], 1)})
 
