@@ -11,14 +11,13 @@ short_description: Bring objects of a Kubernetes cluster to what is described
 version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
-  - Applies a list of objects on the server's side, all in one execution and without kubectl. What each would become is
+  - Applies lists of objects on the server's side, all in one execution and without kubectl. What each would become is
     asked of the API server first; only what would differ is applied.
   - What a field manager of another name owns is taken over only where the description has it.
-  - Objects with the label of O(part) that are not described are deleted, if they are of a kind that O(objects) has or
-    one of Kubernetes' usual kinds. Namespaces, definitions of custom resources and claims of volumes take other objects
-    along, so each of them must be named in O(remove); until it is, the module warns of it.
-  - A CSIDriver is not deleted while there are PersistentVolumes of it; nothing else of O(part) is then, and the module
-    fails.
+  - Objects with the label of a part that are not described in it are deleted, if they are of a kind that its objects
+    have or one of Kubernetes' usual kinds. Namespaces, definitions of custom resources and claims of volumes take other
+    objects along, so each of them must be named in O(remove); until it is, the module warns of it.
+  - A CSIDriver is not deleted while there are PersistentVolumes of it; nothing else is then, and the module fails.
   - Runs on a control plane, and speaks to a ready API server.
 extends_documentation_fragment:
   - selfhosted.ec2.kubernetes
@@ -29,39 +28,48 @@ attributes:
     description: Names the objects that are made, changed or deleted.
     support: full
 options:
-  objects:
-    description:
-      - The objects, as a manifest has them, in the order in which they are applied.
-      - Needed unless there is O(manifest), after whose objects they come.
+  parts:
+    description: What belongs together, in the order in which it is applied.
     type: list
     elements: dict
-  manifest:
-    description:
-      - File of the host with further objects, in YAML; what is too large to be sent with each run. The host needs
-        python3-yaml to read it.
-      - In check mode a file that is not there yet is told as one step.
-    type: path
-  overlays:
-    description:
-      - Parts of objects that are laid over those of O(manifest) with the same kind, namespace and name.
-      - Dicts are merged by key and lists whose entries have names by name; all else is replaced, and null takes away.
-      - A part without an object of that name is refused.
-    type: list
-    elements: dict
-    default: []
-  part:
-    description: Value of the label C(selfhosted.ec2/part) that all of them get.
-    type: str
     required: true
+    suboptions:
+      part:
+        description: Value of the label C(selfhosted.ec2/part) that all of its objects get.
+        type: str
+        required: true
+      objects:
+        description:
+          - The objects, as a manifest has them, in the order in which they are applied.
+          - Needed unless there is O(parts[].manifest), after whose objects they come.
+        type: list
+        elements: dict
+      manifest:
+        description:
+          - File of the host with further objects, in YAML; what is too large to be sent with each run. The host needs
+            python3-yaml to read it.
+          - In check mode a file that is not there yet is told as one step.
+        type: path
+      overlays:
+        description:
+          - Parts of objects that are laid over those of O(parts[].manifest) with the same kind, namespace and name.
+          - Dicts are merged by key and lists whose entries have names by name; all else is replaced, and null takes
+            away.
+          - A part of an object that the file has not is refused.
+        type: list
+        elements: dict
+        default: []
   remove:
     description:
       - Names of namespaces, definitions of custom resources and claims of volumes (these as namespace/name) that are
-        deleted when they carry the label and O(objects) does not have them.
+        deleted when they carry the label of a part that does not have them.
     type: list
     elements: str
     default: []
   wait:
-    description: Seconds to wait until the described Deployments and DaemonSets have all their pods and are available.
+    description:
+      - Seconds to wait until the described Deployments and DaemonSets of all parts have all their pods and are
+        available.
     type: int
     default: 0
 """
@@ -69,9 +77,10 @@ options:
 EXAMPLES = r"""
 - name: Make a namespace
   selfhosted.ec2.kubernetes_objects:
-    part: teams
-    objects:
-      - {apiVersion: v1, kind: Namespace, metadata: {name: trading}}
+    parts:
+      - part: teams
+        objects:
+          - {apiVersion: v1, kind: Namespace, metadata: {name: trading}}
     slot: control-1
     members: {control-1: control-1.trading.internal}
     endpoint: kubernetes.trading.internal
@@ -79,13 +88,14 @@ EXAMPLES = r"""
 
 - name: Apply a file of the host with another size of packets
   selfhosted.ec2.kubernetes_objects:
-    part: network
-    manifest: /opt/kubernetes/calico-3.32.1/calico-3.32.1.yaml
-    overlays:
-      - apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: calico-config, namespace: kube-system}
-        data: {veth_mtu: "1450"}
+    parts:
+      - part: network
+        manifest: /opt/kubernetes/calico-3.32.1/calico-3.32.1.yaml
+        overlays:
+          - apiVersion: v1
+            kind: ConfigMap
+            metadata: {name: calico-config, namespace: kube-system}
+            data: {veth_mtu: "1450"}
     slot: control-1
     members: {control-1: control-1.trading.internal}
     endpoint: kubernetes.trading.internal
@@ -130,8 +140,8 @@ SHOWN = 3
 class Applier:
     """Compares and applies objects at one API server."""
 
-    def __init__(self, api, part, check_mode, removed=()):
-        self._api, self._part, self._check_mode, self._removed = api, part, check_mode, removed
+    def __init__(self, api, check_mode, removed=()):
+        self._api, self._check_mode, self._removed = api, check_mode, removed
         self._resources = {}
         self._defined = False
         self.steps, self.left = [], []
@@ -160,9 +170,9 @@ class Applier:
             raise kubernetes.KubernetesError(f"the cluster knows no {item['kind']} of {item['apiVersion']}")
         return kubernetes_objects.object_path(item, resource)
 
-    def apply(self, item):
-        """Apply one object where it would differ."""
-        wanted = kubernetes_objects.labelled(item, self._part)
+    def apply(self, item, part):
+        """Apply one object of a part where it would differ."""
+        wanted = kubernetes_objects.labelled(item, part)
         name = kubernetes_objects.title(item)
         try:
             path = self.path(item)
@@ -183,33 +193,35 @@ class Applier:
             self._api.call("PATCH", query, wanted, APPLY)
             self._defined |= item["kind"] == "CustomResourceDefinition"
 
-    def prune(self, items):
-        """Delete what carries the label of this part and is not described.
+    def prune(self, parts):
+        """Delete what carries the label of a part and is not described in it.
 
+        :arg parts: dict of a part's name to its objects.
         :raises KubernetesError: it is a driver that volumes need; then nothing is deleted.
         """
-        doomed = self._undescribed(items)
+        doomed = self._undescribed(parts)
         for found, _resource in doomed:
             if found["kind"] == "CSIDriver":
                 self._check_driver(found["metadata"]["name"])
         for found, resource in doomed:
             self._delete(found, resource)
 
-    def _undescribed(self, items):
-        """Return the objects of this part that are not described, each with its resource."""
+    def _undescribed(self, parts):
+        """Return the objects of the parts that are not described there, each with its resource."""
         # By the address: a namespace may be left out, and two groups may have a kind of one name.
-        described = {self._path_or_none(item) for item in items}
-        selector = quote(f"{kubernetes_objects.PART_LABEL}={self._part}")
-        kinds = {*kubernetes_objects.PRUNED, *((item["apiVersion"], item["kind"]) for item in items)}
+        described = {part: {self._path_or_none(item) for item in items} for part, items in parts.items()}
+        selector = quote(f"{kubernetes_objects.PART_LABEL} in ({','.join(parts)})")
+        kinds = {(item["apiVersion"], item["kind"]) for items in parts.values() for item in items}
         doomed = []
-        for api_version, kind in sorted(kinds):
+        for api_version, kind in sorted(kinds.union(kubernetes_objects.PRUNED)):
             resource = self.resource(api_version, kind)
             if resource is None:
                 continue
             base = f"{kubernetes_objects.group_path(api_version)}/{resource['name']}"
             for found in self._api.call("GET", f"{base}?labelSelector={selector}")["items"]:
                 found.update(apiVersion=api_version, kind=kind)
-                if kubernetes_objects.object_path(found, resource) not in described:
+                part = found["metadata"]["labels"][kubernetes_objects.PART_LABEL]
+                if kubernetes_objects.object_path(found, resource) not in described[part]:
                     doomed.append((found, resource))
         return doomed
 
@@ -282,19 +294,27 @@ def run(module):
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
     params = module.params
-    path = params["manifest"]
-    if module.check_mode and path and not os.path.exists(path):
-        # What a run would bring first.
-        return result([f"apply {path}"])
-    objects = (read_manifest(path, params["overlays"]) if path else []) + (params["objects"] or [])
-    if module.check_mode and not kubernetes.credentials():
+    parts, coming = {}, []
+    for part in params["parts"]:
+        if part["part"] in parts:
+            raise kubernetes.KubernetesError(f"the part {part['part']} is given twice")
+        path = part["manifest"]
+        if module.check_mode and path and not os.path.exists(path):
+            # What a run would bring first.
+            coming.append(f"apply {path}")
+        else:
+            manifest = read_manifest(path, part["overlays"]) if path else []
+            parts[part["part"]] = manifest + (part["objects"] or [])
+    objects = [item for items in parts.values() for item in items]
+    if module.check_mode and not (parts and kubernetes.credentials()):
         # A host that is no control plane yet: there is no cluster to ask, and a run would make everything.
-        return result([f"create {kubernetes_objects.title(item)}" for item in objects])
+        return result(coming + [f"create {kubernetes_objects.title(item)}" for item in objects])
     api = kubernetes.ready_client(params, timeout=30)
-    applier = Applier(api, params["part"], module.check_mode, params["remove"])
-    for item in objects:
-        applier.apply(item)
-    applier.prune(objects)
+    applier = Applier(api, module.check_mode, params["remove"])
+    for part, items in parts.items():
+        for item in items:
+            applier.apply(item, part)
+    applier.prune(parts)
     if not module.check_mode:
         end = time.monotonic() + params["wait"]
         sentence = applier.waiting(objects)
@@ -304,32 +324,40 @@ def run(module):
         if sentence and params["wait"]:
             raise kubernetes.KubernetesError(sentence.rstrip("."))
     if applier.left:
-        module.warn(
-            f"{', '.join(applier.left)} of {params['part']}: no longer described, but not named as to be removed."
-        )
-    return result(applier.steps, applier.left)
+        module.warn(f"{', '.join(applier.left)}: no longer described, but not named as to be removed.")
+    return result(coming + applier.steps, applier.left)
 
 
 def main():
+    part = {
+        "part": {"type": "str", "required": True},
+        "objects": {"type": "list", "elements": "dict"},
+        "manifest": {"type": "path"},
+        "overlays": {"type": "list", "elements": "dict", "default": []},
+    }
     module = AnsibleModule(
         argument_spec={
             **kubernetes.member_options(),
-            "objects": {"type": "list", "elements": "dict"},
-            "manifest": {"type": "path"},
-            "overlays": {"type": "list", "elements": "dict", "default": []},
-            "part": {"type": "str", "required": True},
+            "parts": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": part,
+                "required_one_of": [("objects", "manifest")],
+            },
             "remove": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 0},
         },
-        required_one_of=[("objects", "manifest")],
         supports_check_mode=True,
     )
-    if module.params["manifest"] and not HAS_YAML:
+    parts = module.params["parts"]
+    if any(part["manifest"] for part in parts) and not HAS_YAML:
         module.fail_json(msg=missing_required_lib("PyYAML"))
     try:
         module.exit_json(**run(module))
     except (OSError, kubernetes.KubernetesError) as error:
-        module.fail_json(msg=f"The objects of {module.params['part']} are not as described: {error}.")
+        names = ", ".join(part["part"] for part in parts)
+        module.fail_json(msg=f"The objects of {names} are not as described: {error}.")
 
 
 if __name__ == "__main__":

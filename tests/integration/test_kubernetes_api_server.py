@@ -106,10 +106,10 @@ def parts(tmp_path_factory):
 
 def apply(api, part, objects, check_mode=False):
     """What the module does with a part, as steps; nothing is waited for, since nothing runs."""
-    applier = kubernetes_objects.Applier(api, part, check_mode)
+    applier = kubernetes_objects.Applier(api, check_mode)
     for item in objects:
-        applier.apply(item)
-    applier.prune(objects)
+        applier.apply(item, part)
+    applier.prune({part: objects})
     assert applier.left == []
     return applier.steps
 

@@ -483,8 +483,8 @@ def stored(**data):
 
 def applied(current, check_mode=False, planned=None):
     api = Api({("GET", "/api/v1"): RESOURCES, ("GET", PATH): current, ("PATCH", PATH): planned or stored()})
-    applier = applying.Applier(api, "x", check_mode)
-    applier.apply(CONFIG_MAP)
+    applier = applying.Applier(api, check_mode)
+    applier.apply(CONFIG_MAP, "x")
     return applier.steps, [path for method, path, _body in api.calls if method == "PATCH"]
 
 
@@ -506,10 +506,12 @@ def test_an_absent_object_is_made_and_in_check_mode_not():
 
 
 def test_what_is_no_longer_described_is_deleted():
-    old = {**stored(), "metadata": {"name": "two", "namespace": "trading"}}
-    api = Api({("GET", "/api/v1"): RESOURCES, ("GET", "/api/v1/configmaps"): {"items": [stored(), old]}})
-    applier = applying.Applier(api, "x", False)
-    applier.prune([CONFIG_MAP])
+    old, other = copy.deepcopy([stored(), stored()])
+    old["metadata"]["name"] = other["metadata"]["name"] = "two"
+    other["metadata"].update(namespace="other", labels={kubernetes_objects.PART_LABEL: "y"})
+    api = Api({("GET", "/api/v1"): RESOURCES, ("GET", "/api/v1/configmaps"): {"items": [stored(), old, other]}})
+    applier = applying.Applier(api, False)
+    applier.prune({"x": [CONFIG_MAP], "y": [thing("ConfigMap", "two", namespace="other")]})
     assert applier.steps == ["delete ConfigMap trading/two"]
     assert ("DELETE", "/api/v1/namespaces/trading/configmaps/two", None) in api.calls
 
@@ -527,10 +529,12 @@ def pruned(found, described, resources=None, removed=(), check_mode=False):
         answers["GET", path] = {"resources": items}
         for name, kind in kinds.items():
             listed = [copy.deepcopy(item) for item in found if (item["apiVersion"], item["kind"]) == (group, kind)]
+            for item in listed:
+                item["metadata"]["labels"] = {kubernetes_objects.PART_LABEL: "x"}
             answers["GET", f"{path}/{name}"] = {"items": listed}
     api = Api(answers)
-    applier = applying.Applier(api, "x", check_mode, removed)
-    applier.prune(described)
+    applier = applying.Applier(api, check_mode, removed)
+    applier.prune({"x": described})
     return applier.steps, applier.left, [path for method, path, _body in api.calls if method == "DELETE"]
 
 
@@ -589,21 +593,25 @@ def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
 
     crds = {"resources": [{"name": "crds", "kind": "CustomResourceDefinition", "namespaced": False}]}
     answers = {("GET", "/apis/apiextensions.k8s.io/v1"): crds, ("GET", "/apis/t.example/v1"): kinds}
-    applier = applying.Applier(Api(answers), "x", False)
-    applier.apply(definition)
-    applier.apply(thing("Shop", "a", "t.example/v1"))
+    applier = applying.Applier(Api(answers), False)
+    applier.apply(definition, "x")
+    applier.apply(thing("Shop", "a", "t.example/v1"), "x")
     assert applier.steps == ["create CustomResourceDefinition shops.t.example", "create Shop a"]
     with pytest.raises(kubernetes.KubernetesError, match="knows no Cart of"):
-        applying.Applier(Api(answers), "x", False).apply(thing("Cart", "a", "t.example/v1"))
+        applying.Applier(Api(answers), False).apply(thing("Cart", "a", "t.example/v1"), "x")
 
 
 def test_check_mode_on_a_host_without_a_cluster_would_make_everything(monkeypatch):
     class Module:
         check_mode = True
-        params = {"objects": [CONFIG_MAP], "manifest": None, "part": "x"}
+        params = {"parts": [{"objects": [CONFIG_MAP], "manifest": None, "part": "x"}]}
 
     monkeypatch.setattr(kubernetes, "credentials", lambda: "")
     assert applying.run(Module)["steps"] == ["create ConfigMap trading/one"]
+    # The second one would take away what the first has made.
+    Module.params["parts"] *= 2
+    with pytest.raises(kubernetes.KubernetesError, match="the part x is given twice"):
+        applying.run(Module)
 
 
 # Manifests that lie on the host
@@ -653,7 +661,7 @@ def test_a_manifest_is_read_with_what_is_laid_over_it(tmp_path):
 def test_check_mode_tells_of_a_manifest_that_is_not_there_yet(tmp_path, monkeypatch):
     class Module:
         check_mode = True
-        params = {"objects": None, "manifest": str(tmp_path / "a.yaml"), "overlays": [], "part": "x"}
+        params = {"parts": [{"objects": None, "manifest": str(tmp_path / "a.yaml"), "overlays": [], "part": "x"}]}
 
     assert applying.run(Module)["steps"] == [f"apply {tmp_path}/a.yaml"]
     (tmp_path / "a.yaml").write_text(MANIFEST)
@@ -807,10 +815,9 @@ def test_a_part_is_ready_when_its_pod_is_of_the_manifest_on_the_host(tmp_path, n
     (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").write_text(text)
 
     class Api:
-        def call(self, _method, path, missing_ok):
-            assert path.endswith("/kube-apiserver-node") and missing_ok
-            conditions = [{"type": "Ready", "status": "True"}]
-            return {"metadata": {"annotations": noted}, "status": {"conditions": conditions}}
+        def call(self, _method, _path):
+            metadata = {"name": "kube-apiserver-node", "namespace": "kube-system", "annotations": noted}
+            return {"items": [{"metadata": metadata, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]}
 
     found = kubernetes.read_parts(Api(), "node", ["kube-apiserver"], str(tmp_path))
     assert said in found["kube-apiserver"] and bool(said) == bool(found["kube-apiserver"])
