@@ -237,20 +237,27 @@ def read_nodes(api, name):
 def read_parts(api, name, manifests, root="/"):
     """Return why the parts of a control plane on this node are not ready, by part, an empty text for those that are.
 
-    A pod of the manifest before, which the kubelet has not ended yet, is none.
-
-    :raises OSError, KubernetesError: as C(Client.call).
+    The kubelet itself is asked: after its start the API has for some seconds what the one before it has told, while a
+    kubelet of another minor starts each part anew. A pod of the manifest before, which the kubelet has not ended yet,
+    is none.
     """
-    found = {}
+    if not manifests:
+        return {}
+    try:
+        found = api.call("GET", f"/api/v1/nodes/{name}/proxy/pods").get("items") or []
+    except (OSError, KubernetesError) as error:
+        return dict.fromkeys(manifests, f"the kubelet cannot be asked: {error}")
+    pods = {pod["metadata"]["name"]: pod for pod in found if pod["metadata"].get("namespace") == "kube-system"}
+    parts = {}
     for part in manifests:
-        pod = api.call("GET", f"/api/v1/namespaces/kube-system/pods/{part}-{name}", missing_ok=True)
+        pod = pods.get(f"{part}-{name}")
         ready, reason = condition(pod, "Ready") if pod else (False, "it has no pod yet")
         wanted = _OWN_NOTE.findall(read_text(os.path.join(root, f"{BASE}/manifests/{part}.yaml".lstrip("/"))))
-        noted = ((pod or {}).get("metadata") or {}).get("annotations") or {}
+        noted = (pod or {}).get("metadata", {}).get("annotations") or {}
         if ready and any(noted.get(note) != value for note, value in wanted):
             ready, reason = False, "its pod is still that of the former manifest"
-        found[part] = "" if ready else reason
-    return found
+        parts[part] = "" if ready else reason
+    return parts
 
 
 def read_text(path):

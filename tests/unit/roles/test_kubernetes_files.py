@@ -80,6 +80,7 @@ DOCUMENTS = {
     "backup": "__kubernetes_backup_settings",
     "refusal": "__kubernetes_restore_refusal",
     "restart": "__kubernetes_restart_files",
+    "start": "__kubernetes_start_files",
     "etcd": "__kubernetes_etcd_urls",
     "known": "__kubernetes_etcd_known",
     "staying": "__kubernetes_staying_addresses",
@@ -282,6 +283,26 @@ def test_kubeadm_is_told_how_to_change_a_host(written):
     assert yaml.safe_load(written["restart"][0]["content"])["metadata"]["annotations"] == {
         "selfhosted.ec2/restarted": "now"
     }
+
+
+def test_a_part_is_asked_from_its_first_second_on_and_has_kubeadms_four_minutes(written):
+    probes = {}
+    for item in written["start"]:
+        name = item["dest"].rpartition("/")[2]
+        if name.endswith("1+strategic.yaml"):
+            (container,) = yaml.safe_load(item["content"])["spec"]["containers"]
+            assert name == f"{container['name']}1+strategic.yaml"
+            probes[container["name"]] = container["startupProbe"]
+    assert sorted(probes) == ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+    for probe in probes.values():
+        assert probe["periodSeconds"] * probe["failureThreshold"] == 240 and probe["initialDelaySeconds"] == 1
+
+
+def test_an_upgrade_writes_what_its_mark_says_is_applied():
+    """Else what has changed together with the version would be taken for applied, and never be."""
+    tasks = yaml.safe_load((ROLES / "kubernetes/tasks/upgrade_parts.yml").read_text())
+    (write,) = (task for task in tasks if task["name"].endswith("and that it has begun"))
+    assert "__kubernetes_start_files" in write["selfhosted.ec2.config_files"]["files"]
 
 
 def test_members_of_etcd_are_asked_by_their_nodes(written):

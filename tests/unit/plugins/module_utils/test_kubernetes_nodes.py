@@ -198,16 +198,31 @@ def test_the_gate_names_the_part_that_is_not_ready():
     assert said == "kube-scheduler of n is not ready (containers with unready status)."
 
 
-def test_parts_are_asked_for_by_the_name_of_the_node():
-    class Pods:
-        def call(self, _method, path, missing_ok):
-            ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-            return ready if path.endswith("/etcd-n") and missing_ok else None
+def test_parts_are_as_the_kubelet_itself_knows_them():
+    """What the API has is of the kubelet before this one, as long as this one has not told anything."""
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    answers = [
+        {"items": [{"metadata": {"name": "etcd-n", "namespace": "kube-system"}, **ready}]},
+        # As it answers in its first second, before it has read the manifests or looked at what runs.
+        {"items": None},
+        {"items": [{"metadata": {"name": "etcd-n", "namespace": "kube-system"}}]},
+    ]
 
-    assert kubernetes.read_parts(Pods(), "n", ["etcd", "kube-apiserver"]) == {
-        "etcd": "",
-        "kube-apiserver": "it has no pod yet",
-    }
+    class Kubelet:
+        def call(self, _method, path):
+            assert path == "/api/v1/nodes/n/proxy/pods"
+            if not answers:
+                raise kubernetes.KubernetesError("GET /api/v1/nodes/n/proxy/pods: connection refused")
+            return answers.pop(0)
+
+    def told():
+        return kubernetes.read_parts(Kubelet(), "n", ["etcd", "kube-apiserver"])
+
+    assert told() == {"etcd": "", "kube-apiserver": "it has no pod yet"}
+    assert told() == dict.fromkeys(("etcd", "kube-apiserver"), "it has no pod yet")
+    assert told() == {"etcd": "it has not told Ready yet", "kube-apiserver": "it has no pod yet"}
+    assert "cannot be asked: GET /api/v1/nodes/n/proxy/pods: connection refused" in told()["etcd"]
+    assert kubernetes.read_parts(Kubelet(), "n", []) == {}
 
 
 CONTROL = ["control-1", "control-2", "control-3"]
