@@ -12,6 +12,8 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes
 
 _MIRROR = "kubernetes.io/config.mirror"
 _MERGE = "application/merge-patch+json"
+#: Seconds after which whoever leads clients to pods from outside has found one that is ready; HAProxy takes two.
+SETTLED = 5
 
 
 def nodes_of(items, slot, keep=""):
@@ -136,14 +138,16 @@ def uncordon(api, node):
     _patch(api, node["metadata"]["name"], None, None)
 
 
-def evict(api, pod):
-    """Ask for the end of a pod; return why it may not end yet, or an empty text.
+def evict(api, pod, dry_run=False):
+    """Ask for the end of a pod, or whether it may end; return why it may not end yet, or an empty text.
 
     :raises KubernetesError: the API server refuses for another reason than a budget.
     """
     metadata = {key: pod["metadata"][key] for key in ("name", "namespace")}
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/eviction"
+    if dry_run:
+        path += "?dryRun=All"
     try:
         api.call("POST", path, body, missing_ok=True)
     except kubernetes.KubernetesError as error:
@@ -151,6 +155,32 @@ def evict(api, pod):
             raise
         return f"{title(pod)}: {error}"
     return ""
+
+
+class Evictions:
+    """Evicts pods; one that a budget has held up follows when what came in another's place has been ready for a while.
+
+    Until then nobody outside may know it yet, while the pod is the last of its workload that they know.
+    """
+
+    def __init__(self, api):
+        self._api = api
+        # Pod to the moment since which its budget lets it go, None while it does not.
+        self._held = {}
+
+    def ask(self, pod):
+        """Evict a pod if it is time; return why it is not, or an empty text."""
+        name = title(pod)
+        if name in self._held:
+            reason = evict(self._api, pod, dry_run=True)
+            since = None if reason else self._held[name] or time.monotonic()
+            self._held[name] = since
+            if since is None or time.monotonic() - since < SETTLED:
+                return reason or f"{name}: those that replace others are ready since less than {SETTLED} s"
+        reason = evict(self._api, pod)
+        if reason:
+            self._held[name] = None
+        return reason
 
 
 def drain(api, node, seconds, allow_bare, pause=1):
@@ -169,7 +199,7 @@ def drain(api, node, seconds, allow_bare, pause=1):
     if alone:
         raise kubernetes.KubernetesError(f"nobody would start the pods {', '.join(alone)} elsewhere")
     cordon(api, node)
-    end, asked = time.monotonic() + seconds, set()
+    end, asked, evictions = time.monotonic() + seconds, set(), Evictions(api)
     while True:
         pods = leaving(read_pods(api, name))
         if not pods:
@@ -177,7 +207,7 @@ def drain(api, node, seconds, allow_bare, pause=1):
         refused = []
         for pod in pods:
             if not pod["metadata"].get("deletionTimestamp"):
-                refused.append(evict(api, pod))
+                refused.append(evictions.ask(pod))
                 asked.add(title(pod))
         if time.monotonic() >= end:
             reasons = [text for text in refused if text] or [f"{title(pod)} has not ended" for pod in pods]

@@ -12,6 +12,8 @@ version_added: 0.1.0
 author: The selfhosted.ec2 authors (@selfhosted)
 description:
   - Evicts pods, so that PodDisruptionBudgets have their say; pods of DaemonSets and static pods stay.
+  - A pod that a budget has held up follows five seconds after it may go, so that load balancers know by then what came
+    in another's place.
   - A node that is not ready is cordoned and its pods are not waited for, since nobody there could end them.
   - A drain that does not come to its end makes the node schedulable again. What an operator has cordoned stays so.
   - Data of C(emptyDir) volumes ends with its pod.

@@ -250,14 +250,25 @@ class Applier:
         if not self._check_mode:
             self._api.call("DELETE", kubernetes_objects.object_path(found, resource), missing_ok=True)
 
-    def waiting(self, items):
-        """Return what is not available yet, as a sentence, or an empty text."""
+    def wait(self, items, seconds):
+        """Wait until the workloads among objects are available.
+
+        :raises KubernetesError: one is not when the time is over.
+        """
+        end = time.monotonic() + seconds
+        while reason := self._waiting(items):
+            if time.monotonic() >= end:
+                raise kubernetes.KubernetesError(reason)
+            time.sleep(1)
+
+    def _waiting(self, items):
+        """Return what is not available yet, or an empty text."""
         for item in items:
             if item["kind"] in kubernetes_objects.WORKLOADS:
                 current = self._api.call("GET", self.path(item), missing_ok=True)
                 reason = kubernetes_objects.unavailable(current)
                 if reason:
-                    return f"{kubernetes_objects.title(item)} is not available ({reason})."
+                    return f"{kubernetes_objects.title(item)} is not available ({reason})"
         return ""
 
 
@@ -288,41 +299,42 @@ def read_manifest(path, overlays):
         raise kubernetes.KubernetesError(f"{path} has no {error}, which is to be changed") from error
 
 
+def read_parts(parts, check_mode):
+    """Return the objects of each part, and what a run would bring first: in check mode a manifest may not be there yet.
+
+    :raises OSError, KubernetesError: a manifest cannot be read, or two parts have one name.
+    """
+    found, coming = {}, []
+    for part in parts:
+        path = part["manifest"]
+        if part["part"] in found:
+            raise kubernetes.KubernetesError(f"the part {part['part']} is given twice")
+        if check_mode and path and not os.path.exists(path):
+            coming.append(f"apply {path}")
+        else:
+            manifest = read_manifest(path, part["overlays"]) if path else []
+            found[part["part"]] = manifest + (part["objects"] or [])
+    return found, coming
+
+
 def run(module):
     """Compare, apply, wait; return the module's result.
 
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
     params = module.params
-    parts, coming = {}, []
-    for part in params["parts"]:
-        if part["part"] in parts:
-            raise kubernetes.KubernetesError(f"the part {part['part']} is given twice")
-        path = part["manifest"]
-        if module.check_mode and path and not os.path.exists(path):
-            # What a run would bring first.
-            coming.append(f"apply {path}")
-        else:
-            manifest = read_manifest(path, part["overlays"]) if path else []
-            parts[part["part"]] = manifest + (part["objects"] or [])
+    parts, coming = read_parts(params["parts"], module.check_mode)
     objects = [item for items in parts.values() for item in items]
     if module.check_mode and not (parts and kubernetes.credentials()):
         # A host that is no control plane yet: there is no cluster to ask, and a run would make everything.
         return result(coming + [f"create {kubernetes_objects.title(item)}" for item in objects])
-    api = kubernetes.ready_client(params, timeout=30)
-    applier = Applier(api, module.check_mode, params["remove"])
+    applier = Applier(kubernetes.ready_client(params, timeout=30), module.check_mode, params["remove"])
     for part, items in parts.items():
         for item in items:
             applier.apply(item, part)
     applier.prune(parts)
-    if not module.check_mode:
-        end = time.monotonic() + params["wait"]
-        sentence = applier.waiting(objects)
-        while sentence and time.monotonic() < end:
-            time.sleep(1)
-            sentence = applier.waiting(objects)
-        if sentence and params["wait"]:
-            raise kubernetes.KubernetesError(sentence.rstrip("."))
+    if not module.check_mode and params["wait"]:
+        applier.wait(objects, params["wait"])
     if applier.left:
         module.warn(f"{', '.join(applier.left)}: no longer described, but not named as to be removed.")
     return result(coming + applier.steps, applier.left)

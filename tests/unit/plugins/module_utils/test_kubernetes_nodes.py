@@ -120,6 +120,33 @@ def test_a_node_is_cordoned_and_its_pods_leave(monkeypatch):
     assert not run(Api([node(cordoned=True, ours=True)], [pod("proxy-1", "DaemonSet")]), "drained")["changed"]
 
 
+def test_a_pod_that_a_budget_held_up_follows_when_clients_outside_know_the_other(monkeypatch):
+    """With both pods on one node the second would go before HAProxy has found the successor of the first."""
+    clock = [0.0]
+    monkeypatch.setattr(kubernetes_nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(kubernetes_nodes.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+
+    class Budgeted(Api):
+        """Its budget lets nothing go from second 0 to 3, nor at second 5, when a pod elsewhere is not ready."""
+
+        went = None
+
+        def call(self, method, path, body=None, content_type=None, missing_ok=False):
+            dry_run = path.endswith("?dryRun=All")
+            if method == "POST":
+                self.held = ["api-2"] if self.went is not None and (clock[0] < 3 or clock[0] == 5) else []
+                if dry_run and not self.held:
+                    return {}
+            found = super().call(method, path, body, content_type, missing_ok)
+            if method == "POST" and not dry_run:
+                self.went = clock[0]
+            return found
+
+    api = Budgeted([node()], [pod("api-1"), pod("api-2")])
+    assert run(api, "drained", wait=60)["evicted"] == ["trading/api-1", "trading/api-2"]
+    assert api.went == 6 + kubernetes_nodes.SETTLED
+
+
 def test_check_mode_only_says_what_would_leave():
     api = Api([node()], [pod("api-1")])
     assert run(api, "drained", check_mode=True)["evicted"] == ["trading/api-1"]
