@@ -176,7 +176,7 @@ class Evictions:
             since = None if reason else self._held[name] or time.monotonic()
             self._held[name] = since
             if since is None or time.monotonic() - since < SETTLED:
-                return reason or f"{name}: those that replace others are ready since less than {SETTLED} s"
+                return reason or f"{name}: what came in place of others has been ready for less than {SETTLED} s"
         reason = evict(self._api, pod)
         if reason:
             self._held[name] = None
