@@ -70,6 +70,12 @@ def selects(selector, labels):
     return all(tests[operator](key, values) for key, operator, values in terms)
 
 
+def is_whole(budget):
+    """Tell whether all pods of a PodDisruptionBudget are healthy, so that it lets no more go however long one waits."""
+    status = budget.get("status") or {}
+    return status.get("currentHealthy", 0) >= status.get("expectedPods", 0)
+
+
 def blocking(budgets, pods):
     """Return why PodDisruptionBudgets let none of their pods among these go, a text for each; [] when all may go."""
     found = []

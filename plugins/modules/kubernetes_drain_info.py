@@ -28,6 +28,12 @@ options:
     description: Pods that no controller would start elsewhere may be ended.
     type: bool
     default: false
+  wait:
+    description:
+      - Seconds to wait while budgets let nothing go only because some of their pods are not ready, as after a drain
+        that was cut off.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -48,12 +54,14 @@ obstacles:
   sample: {ip-10-20-0-9.ec2.internal: ["nobody would start the pod trading/lone elsewhere"]}
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_nodes
 
 
 def run(params, api):
-    """Return the obstacles.
+    """Return the obstacles, once those that pass by themselves have passed or the time for them is over.
 
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
@@ -61,8 +69,16 @@ def run(params, api):
     names = [
         node["metadata"]["name"] for slot in params["node_slots"] for node in kubernetes_nodes.nodes_of(items, slot)
     ]
-    pods = {name: kubernetes_nodes.read_pods(api, name) for name in names}
-    return kubernetes_nodes.obstacles(kubernetes_nodes.read_budgets(api), pods, params["allow_bare_pods"])
+    end = time.monotonic() + params["wait"]
+    while True:
+        pods = {name: kubernetes_nodes.read_pods(api, name) for name in names}
+        budgets = kubernetes_nodes.read_budgets(api)
+        found = kubernetes_nodes.obstacles(budgets, pods, params["allow_bare_pods"])
+        whole = [budget for budget in budgets if kubernetes_nodes.is_whole(budget)]
+        lasting = kubernetes_nodes.obstacles(whole, pods, params["allow_bare_pods"])
+        if not found or lasting or time.monotonic() >= end:
+            return found
+        time.sleep(1)
 
 
 def main():
@@ -71,6 +87,7 @@ def main():
             **kubernetes.member_options(),
             "node_slots": {"type": "list", "elements": "str", "required": True},
             "allow_bare_pods": {"type": "bool", "default": False},
+            "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

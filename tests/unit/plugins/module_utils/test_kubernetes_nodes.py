@@ -366,5 +366,33 @@ def test_a_kubelet_that_does_not_answer_shows_before_its_node_does():
 def test_what_stops_the_drain_of_slots(monkeypatch):
     api = Api([node(), node("other", slot="workers-2")], [pod("lone", kind="")])
     monkeypatch.setattr(kubernetes_nodes, "read_budgets", lambda _api: [])
-    params = {"node_slots": ["workers-1"], "allow_bare_pods": False}
+    params = {"node_slots": ["workers-1"], "allow_bare_pods": False, "wait": 60}
     assert list(kubernetes_drain_info.run(params, api)) == ["ip-10-20-0-9.ec2.internal"]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "bare", "waits", "hindered"),
+    [
+        # Another pod becomes ready; none does before the time is over; all are, and none may go all the same.
+        ([1, 1, 2], False, 2, False),
+        ([1] * 9, False, 4, True),
+        ([2], False, 0, True),
+        ([1], True, 0, True),
+    ],
+)
+def test_budgets_whose_pods_are_just_starting_are_waited_for(monkeypatch, healthy, bare, waits, hindered):
+    clock, told = [0], list(healthy)
+    monkeypatch.setattr(kubernetes_nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(kubernetes_nodes.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+
+    def budgets(_api):
+        found = budget("api", 0)
+        found["status"]["currentHealthy"] = told.pop(0)
+        found["status"]["disruptionsAllowed"] = int(len(healthy) == 3 and not told)
+        return [found]
+
+    monkeypatch.setattr(kubernetes_nodes, "read_budgets", budgets)
+    api = Api([node()], [pod("api-1"), *([pod("lone", kind="")] if bare else [])])
+    params = {"node_slots": ["workers-1"], "allow_bare_pods": False, "wait": 4}
+    assert bool(kubernetes_drain_info.run(params, api)) is hindered
+    assert clock[0] == waits
