@@ -299,7 +299,7 @@ def read_manifest(path, overlays):
         raise kubernetes.KubernetesError(f"{path} has no {error}, which is to be changed") from error
 
 
-def read_parts(parts, check_mode):
+def read_objects(parts, check_mode):
     """Return the objects of each part, and what a run would bring first: in check mode a manifest may not be there yet.
 
     :raises OSError, KubernetesError: a manifest cannot be read, or two parts have one name.
@@ -323,7 +323,7 @@ def run(module):
     :raises OSError, KubernetesError: the cluster cannot be asked, or refuses.
     """
     params = module.params
-    parts, coming = read_parts(params["parts"], module.check_mode)
+    parts, coming = read_objects(params["parts"], module.check_mode)
     objects = [item for items in parts.values() for item in items]
     if module.check_mode and not (parts and kubernetes.credentials()):
         # A host that is no control plane yet: there is no cluster to ask, and a run would make everything.
