@@ -54,10 +54,8 @@ obstacles:
   sample: {ip-10-20-0-9.ec2.internal: ["nobody would start the pod trading/lone elsewhere"]}
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_nodes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes, kubernetes_nodes
 
 
 def run(params, api):
@@ -69,16 +67,20 @@ def run(params, api):
     names = [
         node["metadata"]["name"] for slot in params["node_slots"] for node in kubernetes_nodes.nodes_of(items, slot)
     ]
-    end = time.monotonic() + params["wait"]
-    while True:
+
+    def read():
         pods = {name: kubernetes_nodes.read_pods(api, name) for name in names}
-        budgets = kubernetes_nodes.read_budgets(api)
-        found = kubernetes_nodes.obstacles(budgets, pods, params["allow_bare_pods"])
-        whole = [budget for budget in budgets if kubernetes_nodes.is_whole(budget)]
-        lasting = kubernetes_nodes.obstacles(whole, pods, params["allow_bare_pods"])
-        if not found or lasting or time.monotonic() >= end:
-            return found
-        time.sleep(1)
+        return kubernetes_nodes.read_budgets(api), pods
+
+    def obstacles(budgets, pods):
+        return kubernetes_nodes.obstacles(budgets, pods, params["allow_bare_pods"])
+
+    def passing(found):
+        budgets, pods = found
+        lasting = obstacles([budget for budget in budgets if kubernetes_nodes.is_whole(budget)], pods)
+        return not lasting and obstacles(budgets, pods)
+
+    return obstacles(*cluster_client.wait_until(read, passing, params["wait"])[0])
 
 
 def main():

@@ -127,7 +127,7 @@ except ImportError:
     HAS_YAML = False
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_objects
+from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_client, kubernetes, kubernetes_objects
 
 #: Seconds in which a kind is served whose definition was just applied.
 ESTABLISHED = 30
@@ -255,11 +255,9 @@ class Applier:
 
         :raises KubernetesError: one is not when the time is over.
         """
-        end = time.monotonic() + seconds
-        while reason := self._waiting(items):
-            if time.monotonic() >= end:
-                raise kubernetes.KubernetesError(reason)
-            time.sleep(1)
+        _items, reason = cluster_client.wait_until(lambda: items, self._waiting, seconds)
+        if reason:
+            raise kubernetes.KubernetesError(reason)
 
     def _waiting(self, items):
         """Return what is not available yet, or an empty text."""
