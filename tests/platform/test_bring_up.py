@@ -85,3 +85,9 @@ def test_unknown_variable_is_refused_before_any_host_is_touched(platform):
     shown = playbook_fails("site", "-e", json.dumps({"postgresql_tll": 30}))
     assert "postgresql_ttl" in shown
     assert "host_baseline : install" not in shown
+
+
+def test_a_network_that_kubernetes_has_not_is_refused_before_anything_is_made(platform):
+    shown = playbook_fails("provision", "-e", "kubernetes_network=flannel")
+    assert "value of kubernetes_network must be one of: vpc_routes, cilium, calico, got: flannel" in shown
+    assert "Take the lock" not in shown
