@@ -27,6 +27,7 @@ STOP_SECONDS = 10
 #: Below /var/lib of a host with containers: their own overlays cannot be made on the overlay that its root is.
 BOUND = ("containerd", "kubelet")
 BOOT_SECONDS = 30
+PROCESSES = Path("/proc")
 
 START = """\
 for group in "$@"; do echo $$ > "$group/cgroup.procs" || exit 1; done
@@ -317,9 +318,10 @@ def _open_for_containers(lab: Lab, instance_id: str) -> None:
 
     /sys as a whole stays read-only: with a writable one systemd waits for devices that nobody announces.
     """
-    # Before systemd itself runs, systemd-nspawn is still mounting.
+    # Earlier systemd-nspawn is still mounting, and systemd may be looking which controllers of control groups it can
+    # write to: those that were open by then it would manage, and remove what the kubelet makes there.
     deadline = time.monotonic() + BOOT_SECONDS
-    while not _runs_systemd(lab, instance_id):
+    while not _listens(lab, instance_id):
         if time.monotonic() > deadline:
             raise HostError(f"Host {instance_id} did not start systemd within {BOOT_SECONDS} s.")
         time.sleep(0.03)
@@ -333,11 +335,10 @@ def _open_for_containers(lab: Lab, instance_id: str) -> None:
         raise HostError(f"Host {instance_id} cannot be given what containers need: {done.stderr.strip()}")
 
 
-def _runs_systemd(lab: Lab, instance_id: str) -> bool:
+def _listens(lab: Lab, instance_id: str) -> bool:
+    """Whether the host's systemd takes messages of its units, which it does when it has looked at control groups."""
     init = init_pid(lab, instance_id)
-    with contextlib.suppress(OSError):
-        return init is not None and Path(f"/proc/{init}/comm").read_text() == "systemd\n"
-    return False
+    return init is not None and (PROCESSES / str(init) / "root/run/systemd/notify").exists()
 
 
 def machine_name(lab: Lab, instance_id: str) -> str:

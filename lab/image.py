@@ -119,9 +119,6 @@ FILES = {
     "etc/hostname": (0o644, "localhost\n"),
     "etc/hosts": (0o644, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),
     "etc/resolv.conf": (0o644, ""),
-    # With control groups of version 1 systemd makes and removes the groups of the controller cpu as units with shares
-    # come and go; a slice that the kubelet asks for in such a moment has none, and no kubelet starts. Now all have one.
-    "etc/systemd/system.conf.d/50-control-groups.conf": (0o644, "[Manager]\nDefaultCPUAccounting=yes\n"),
 }
 
 # nspawn mounts /tmp itself. A systemd that loses sight of that for a moment would mount another one over it, and

@@ -93,6 +93,23 @@ def test_a_host_that_cannot_be_opened_for_containers_does_not_run_on(tmp_path, m
     assert calls == ["clear", "start", "clear"]
 
 
+def test_a_host_is_opened_for_containers_when_its_systemd_has_looked_at_control_groups(tmp_path, monkeypatch):
+    ran = []
+    done = type("Done", (), {"returncode": 0})
+    for name, value in {"PROCESSES": tmp_path, "BOOT_SECONDS": 0.05, "init_pid": lambda *_: 7}.items():
+        monkeypatch.setattr(hosts, name, value)
+    monkeypatch.setattr(hosts, "enter", lambda *_: ["enter"])
+    monkeypatch.setattr(hosts.subprocess, "run", lambda command, **_: ran.append(command) or done)
+    (tmp_path / "7/root/run/systemd").mkdir(parents=True)
+    (tmp_path / "7/comm").write_text("systemd\n")
+    with pytest.raises(hosts.HostError, match="i-1 did not start systemd"):
+        hosts._open_for_containers(Lab("one"), "i-1")
+    assert not ran
+    (tmp_path / "7/root/run/systemd/notify").touch()
+    hosts._open_for_containers(Lab("one"), "i-1")
+    assert ran == [["enter"]]
+
+
 # Image
 
 DEB822 = """\
