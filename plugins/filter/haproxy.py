@@ -172,12 +172,10 @@ def _published(item, servers):
     check = {"type": "http", "path": item.get("check", "/")}
     if item.get("health_port"):
         check = {"type": "http", "path": "/healthz", "port": item["health_port"]}
-    return {
-        "name": "kubernetes-%s" % item["name"],
-        "mode": "http",
-        "required": False,
-        "backend": {"servers": servers, "port": item["node_port"], "check": dict(_OFTEN, **check)},
-    }
+    backend = {"servers": servers, "port": item["node_port"], "check": dict(_OFTEN, **check)}
+    if item.get("proxy_protocol"):
+        backend["send_proxy"] = True
+    return {"name": "kubernetes-%s" % item["name"], "mode": "http", "required": False, "backend": backend}
 
 
 class FilterModule:

@@ -39,6 +39,7 @@ EVERYTHING = [
             "backup": ["database-3"],
             "persistence": "30m",
             "maxconn": 50,
+            "send_proxy": True,
             "config": ["option http-server-close"],
             "check": {**HTTP, "host": "web.example", "method": "HEAD", "expect": "200-399", "fast_interval": "1s"},
         },
@@ -278,6 +279,15 @@ def test_published_services_of_kubernetes_follow_the_workers(render):
             [f"workers-{n}", f"workers-{n}.lab.internal:{port}"] for n in (1, 2)
         ]
     assert " port 30082 " in "\n".join(section(text, "backend kubernetes-api"))
+    assert "send-proxy" not in text
+
+
+def test_pods_may_be_told_who_the_client_is(render):
+    text = kubernetes(render, [PUBLISHED[0] | {"proxy_protocol": True}, PUBLISHED[1]])
+    servers = [line for line in section(text, "backend kubernetes-web") if line.startswith("    server ")]
+    assert len(servers) == 2
+    assert all(" send-proxy-v2" in line for line in servers)
+    assert "send-proxy" not in "\n".join(section(text, "backend kubernetes-api"))
 
 
 def test_the_longest_path_of_a_host_comes_first_and_its_certificate_may_be_ones_own():
