@@ -25,6 +25,7 @@ from lab import endpoints
 
 RESULTS = ROOT / "bench" / "results" / "kubernetes.json"
 WORKLOAD = "/apis/apps/v1/namespaces/demo/deployments/echo"
+BUDGET = "/apis/policy/v1/namespaces/demo/poddisruptionbudgets/echo"
 ETCDCTL = (
     "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt"
     " --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key"

@@ -299,8 +299,30 @@ def playbook_changes(name: str, *arguments: str) -> int:
     return sum(int(count) for count in recap)
 
 
+def playbook_says(name: str, *arguments: str) -> str:
+    """Run a playbook with differences and at the highest verbosity; all that it says. Raises AssertionError."""
+    line, run = _play(name, ("-vvvvvv", "--diff", *arguments))
+    assert run.returncode == 0, f"{line} ended with {run.returncode}:\n{run.stdout[-6000:]}{run.stderr[-1000:]}"
+    return run.stdout + run.stderr
+
+
 def playbook_fails(name: str, *arguments: str) -> str:
     """Run a playbook that must fail; what it said, as one line. Raises AssertionError when it does not fail."""
     line, run = _play(name, arguments)
     assert run.returncode, f"{line} did not fail:\n{run.stdout[-6000:]}"
     return " ".join((run.stdout + run.stderr).split())
+
+
+def secret_values(platform: str) -> dict[str, str]:
+    """The platform's secrets by name, without certificates, which everybody may read."""
+    pages = boto3.client("ssm").get_paginator("get_parameters_by_path")
+    found = pages.paginate(Path=f"/{platform}/", Recursive=True, WithDecryption=True)
+    items = [item for page in found for item in page["Parameters"]]
+    values = {item["Name"].removeprefix(f"/{platform}/"): item["Value"] for item in items}
+    return {name: value for name, value in values.items() if not name.endswith("certificate")}
+
+
+def middle_line(secret: str) -> str:
+    """The part of a secret that no other one shares: a key's first and last lines are every key's."""
+    lines = secret.splitlines()
+    return lines[len(lines) // 2]

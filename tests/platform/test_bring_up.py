@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
-import boto3
 import pytest
-from running import ROOT, playbook_changes, playbook_fails
+from running import ROOT, middle_line, playbook_changes, playbook_fails, secret_values
 
 from lab import endpoints
 
@@ -46,25 +45,13 @@ def test_site_again_changes_nothing_and_restarts_nothing(platform):
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_world_readable_file(platform):
-    secrets = [value for name, value in secret_values(platform.name).items() if name != "ca/certificate"]
+    secrets = secret_values(platform.name).values()
     for host in [*platform.databases, *platform.edges]:
         shown = platform.run(host, ["sudo", "ps", "-eo", "args"])
         readable = platform.run(host, ["sudo", "sh", "-c", READ_WHAT_ALL_MAY_READ])
         for secret in secrets:
             assert secret not in shown
             assert middle_line(secret) not in readable
-
-
-def middle_line(secret: str) -> str:
-    """The part of a secret that no other one shares: a key's first and last lines are every key's."""
-    lines = secret.splitlines()
-    return lines[len(lines) // 2]
-
-
-def secret_values(platform: str) -> dict[str, str]:
-    pages = boto3.client("ssm").get_paginator("get_parameters_by_path")
-    found = pages.paginate(Path=f"/{platform}/", Recursive=True, WithDecryption=True)
-    return {item["Name"].removeprefix(f"/{platform}/"): item["Value"] for page in found for item in page["Parameters"]}
 
 
 def test_wrong_credentials_are_an_error_not_an_empty_inventory(platform, monkeypatch):

@@ -18,11 +18,13 @@ import pytest
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities
 from operations import cut_off
 from results import record
-from running import described, playbook_changes, playbook_fails
+from running import described, middle_line, playbook_changes, playbook_fails, playbook_says, secret_values
 
 pytestmark = pytest.mark.long
 #: Of the faults, the one that make test has the time for.
 IN_MAKE_TEST = "control plane with etcd's leader lost"
+#: kubeadm's form, https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/
+BOOTSTRAP_TOKEN = r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +316,7 @@ def test_a_backup_of_another_keys_time_is_readable(nodes, secrets):
 
 
 def test_a_reset_host_is_clean_and_joins_anew(nodes):
-    """Any control plane, the one that began the cluster too."""
+    """Any control plane, the one that began the cluster too. No secret is in what the run says that lets it join."""
     slot = nodes.control_planes[0]
     arguments = ["-e", f"node={slot}", "-e", f"reset_confirm={slot}"]
     with faults.under_load(nodes, "reset of a control plane, which joins anew") as run:
@@ -323,9 +325,29 @@ def test_a_reset_host_is_clean_and_joins_anew(nodes):
         left = nodes.platform.shell(
             slot, "ls /etc/kubernetes /var/lib/etcd/data /usr/local/bin/kubeadm 2>/dev/null; pidof kubelet etcd; true"
         )
-        playbook_changes("kubernetes")
+        said = playbook_says("kubernetes")
     assert left == ""
     passed(run["outcome"])
+    assert "TASK [selfhosted.ec2.kubernetes : join | Join]" in said
+    for name, secret in secret_values(nodes.platform.name).items():
+        assert middle_line(secret) not in said, name
+        assert base64.b64encode(secret.encode()).decode() not in said, name
+    assert not re.search(BOOTSTRAP_TOKEN, said)
+
+
+def test_a_budget_that_lets_no_pod_go_gives_the_node_back(nodes):
+    """The drain says which pod is left; the node takes pods as before, and no request has failed."""
+    slot = next(slot for slot in nodes.workload_nodes() if slot not in nodes.control_planes)
+    nodes.any_api().call("PATCH", faults.BUDGET, {"spec": {"maxUnavailable": 0}}, "application/merge-patch+json")
+    arguments = ("-e", f"node={slot}", "-e", f"reset_confirm={slot}", "-e", "kubernetes_drain_wait=20")
+    with faults.under_load(nodes, "a drain that a budget does not allow") as run:
+        shown = playbook_fails("reset_kubernetes", *arguments)
+    passed(run["outcome"])
+    assert "are left after 20 s (demo/echo-" in shown and "disruption budget" in shown
+    node = nodes.nodes()[nodes.names[slot]]
+    assert node["ready"] and node["schedulable"]
+    assert playbook_changes("kubernetes_addons") == 1
+    assert playbook_changes("kubernetes") == 0
 
 
 def test_a_rolling_deployment_answers_each_request(nodes):
