@@ -426,6 +426,7 @@ FURTHER = {
     "worker terminated and replaced": "its pods start on the other one, a new instance joins",
     "removing a worker": "HAProxy leaves it out, its pods are evicted by their budgets, it ends",
     "adding a worker": "no other node is touched",
+    "a drain that a budget does not allow": "it ends after its time, and the node takes pods as before",
     "the profile cis turned on": "one control plane after the other, then the workers' kubelets; cut off and repeated",
     "the profile cis turned off": "likewise, in one run",
     "external etcd's leader killed": "another member leads; systemd starts it again",
