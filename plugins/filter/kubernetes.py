@@ -404,6 +404,26 @@ def kubernetes_network_fault(views, slot, wanted):
     return ""
 
 
+def kubernetes_fixed_fault(views, slot, wanted):
+    """Return what is described otherwise than the cluster was made with, as a sentence, or an empty text.
+
+    :arg views: dict of slot to what kubernetes_cluster_info returned there, of all hosts of the play.
+    :arg wanted: dict of the names in C(made_with) to what is described.
+    """
+    nodes = sorted(
+        (name for name, view in views.items() if view.get("finished")), key=lambda name: (name != slot, name)
+    )
+    for name in nodes:
+        for setting, value in wanted.items():
+            found = views[name].get("made_with", {}).get(setting, "")
+            if found and found != value:
+                return (
+                    f"kubernetes_{setting} is {value}, but {name} is a node of a cluster that was made with {found};"
+                    f" that cannot be changed later, so set {found} again, or begin another cluster with {value}."
+                )
+    return ""
+
+
 def kubernetes_node_limit(network, mask=24):
     """Return how many nodes a network of pods has room for."""
     return 2 ** (mask - ipaddress.IPv4Network(str(network)).prefixlen)
@@ -605,6 +625,7 @@ class FilterModule:
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
             "kubernetes_due": kubernetes_due,
             "kubernetes_etcd_fault": kubernetes_etcd_fault,
+            "kubernetes_fixed_fault": kubernetes_fixed_fault,
             "kubernetes_host_fault": kubernetes_host_fault,
             "kubernetes_ec2_name": kubernetes_ec2_name,
             "kubernetes_key_choice": kubernetes_key_choice,

@@ -29,6 +29,10 @@ _INSTALLED = re.compile(r"/kubelet-(\d+\.\d+\.\d+)/")
 _ETCD_IMAGE = re.compile(r"^\s*image: \S+/etcd:v?(\d+\.\d+\.\d+)", re.MULTILINE)
 #: What the role notes in a manifest, so that it changes with the files that the part reads at its start.
 _OWN_NOTE = re.compile(r"""^\s*(selfhosted\.ec2/\w+):\s*["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
+#: What kubeadm has given a part or a kubelet, in the files that it writes.
+_ARGUMENT = re.compile(r"""^\s*- ["']?--([a-z-]+)=([^"'\s]+)["']?\s*$""", re.MULTILINE)
+_DNS_DOMAIN = re.compile(r"""^clusterDomain:\s*["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
+_SERVER = re.compile(r"^\s*server:\s*https://(\S+):\d+\s*$", re.MULTILINE)
 _KEY_NAME = re.compile(r"^[\s-]*name:\s*(\S+)\s*$", re.MULTILINE)
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SLOT_LABEL = "selfhosted.ec2/slot"
@@ -302,6 +306,7 @@ def read_disk(etcd_directory, root="/"):
         "installed": installed.group(1) if installed else "",
         "manifests": manifests,
         "etcd": etcd.group(1) if etcd else "",
+        "made_with": _made_with(place),
         # Only those write it that are not the VPC's own routes.
         "network": (read_mark(place(BASE + "/platform/network")) + ["vpc_routes"])[0],
         "kernel": os.uname().release,
@@ -312,6 +317,24 @@ def read_disk(etcd_directory, root="/"):
         **kubernetes_authorities.read(root),
         "holds_etcd": os.path.isdir(place(etcd_directory + "/data/member")),
         "identity": cluster_client.read_identity(place(etcd_directory + "/identity.json")),
+    }
+
+
+def _made_with(place):
+    """Return what this host's part of a cluster was made with, an empty text for what the host does not tell."""
+
+    def first(pattern, path):
+        return next(iter(pattern.findall(read_text(place(path)))), "")
+
+    def argument(part, name):
+        return dict(_ARGUMENT.findall(read_text(place(f"{BASE}/manifests/{part}.yaml")))).get(name, "")
+
+    return {
+        "service_network": argument("kube-apiserver", "service-cluster-ip-range"),
+        "pod_network": argument("kube-controller-manager", "cluster-cidr"),
+        "dns_domain": first(_DNS_DOMAIN, "/var/lib/kubelet/config.yaml"),
+        # The kubelet of a control plane asks the API server of its own host.
+        "endpoint": first(_SERVER, ADMIN if os.path.exists(place(ADMIN)) else BASE + "/kubelet.conf"),
     }
 
 

@@ -115,6 +115,12 @@ network:
   returned: always
   type: str
   sample: vpc_routes
+made_with:
+  description: >-
+    What the cluster was made with as far as this host's files tell it, C(service_network), C(pod_network) (both of a
+    control plane), C(dns_domain) and C(endpoint), each an empty text otherwise.
+  returned: always
+  type: dict
 kernel:
   description: Release of the host's kernel.
   returned: always

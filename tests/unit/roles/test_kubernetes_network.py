@@ -284,6 +284,49 @@ def test_the_network_of_a_living_cluster_cannot_be_changed():
     assert "with calico" in filters.kubernetes_network_fault({"a": view("calico")}, "a", "vpc_routes")
 
 
+FIXED = {
+    "service_network": "172.20.0.0/16",
+    "pod_network": "10.244.0.0/16",
+    "dns_domain": "cluster.local",
+    "endpoint": "kubernetes.trading.internal",
+}
+#: As kubeadm writes them.
+PARTS = {
+    "manifests/kube-apiserver.yaml": "    - kube-apiserver\n    - --service-cluster-ip-range=172.20.0.0/16\n",
+    "manifests/kube-controller-manager.yaml": "    - --cluster-cidr=10.244.0.0/16\n    - --cluster-name=trading\n",
+    "admin.conf": "    server: https://kubernetes.trading.internal:6443\n  name: trading\n",
+    "kubelet.conf": "    server: https://10.20.0.4:6443\n",
+}
+
+
+@pytest.mark.parametrize("setting", FIXED)
+def test_what_a_cluster_was_made_with_cannot_be_changed(setting):
+    views = {"a": {**view(), "made_with": FIXED}, "b": {**view(finished=False), "made_with": {}}, "c": view()}
+    for name in views:
+        assert filters.kubernetes_fixed_fault(views, name, FIXED) == ""
+        said = filters.kubernetes_fixed_fault(views, name, {**FIXED, setting: "other"})
+        assert said.startswith(f"kubernetes_{setting} is other, but a is a node of a cluster that was made with ")
+        assert FIXED[setting] in said
+    # What a worker does not tell it does not keep from changing, nor what a first start that was cut off has left.
+    views["a"] = {**view(finished=False), "made_with": FIXED}
+    views["c"] = {**view(), "made_with": {**FIXED, setting: ""}}
+    assert filters.kubernetes_fixed_fault(views, "a", {**FIXED, setting: "other"}) == ""
+
+
+def test_a_host_tells_what_the_cluster_was_made_with(tmp_path):
+    assert set(kubernetes.read_disk("/var/lib/etcd", tmp_path)["made_with"].values()) == {""}
+    base, config = tmp_path / "etc/kubernetes", tmp_path / "var/lib/kubelet/config.yaml"
+    (base / "manifests").mkdir(parents=True)
+    config.parent.mkdir(parents=True)
+    config.write_text("clusterDNS:\n- 172.20.0.10\nclusterDomain: cluster.local\n")
+    (base / "kubelet.conf").write_text("    server: https://kubernetes.trading.internal:6443\n")
+    worker = {**FIXED, "service_network": "", "pod_network": ""}
+    assert kubernetes.read_disk("/var/lib/etcd", tmp_path)["made_with"] == worker
+    for name, text in PARTS.items():
+        (base / name).write_text(text)
+    assert kubernetes.read_disk("/var/lib/etcd", tmp_path)["made_with"] == FIXED
+
+
 @pytest.mark.parametrize(
     ("network", "kernel", "refused"),
     [

@@ -138,6 +138,10 @@ BAD = {
         {"kubernetes_controller_manager_args": {"cluster-signing-cert-file": "x"}},
         "kubernetes_controller_manager_args sets cluster-signing-cert-file",
     ),
+    "network-argument": (
+        {"kubernetes_controller_manager_args": {"cluster-cidr": "10.0.0.0/8"}},
+        "kubernetes_controller_manager_args sets cluster-cidr",
+    ),
     "fixed-argument": ({"kubernetes_api_server_args": {"etcd-servers": "x"}}, "sets etcd-servers"),
 }
 
