@@ -10,14 +10,31 @@ import copy
 MANAGER = "selfhosted.ec2"
 PART_LABEL = "selfhosted.ec2/part"
 WORKLOADS = ("Deployment", "DaemonSet")
-#: Kinds that are looked through for what is no longer described, besides those described.
+#: What holds the kinds that each part has, so that the last object of one is found that is no longer described. kubectl
+#: keeps them with the parent of an ApplySet (KEP-3659, contains-group-kinds).
+RECORD = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "selfhosted-ec2-kinds", "namespace": "kube-system"},
+}
+#: Kinds that are looked through for a part of which nothing is recorded, besides those described.
 PRUNED = (
+    ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
     ("apiregistration.k8s.io/v1", "APIService"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "IngressClass"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("policy/v1", "PodDisruptionBudget"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
@@ -35,6 +52,8 @@ PRUNED = (
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
 )
+#: Kinds that may refuse the deletion of others when what they ask has gone before them.
+GUARDS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 #: Kinds that take other objects along when they go, so that one is deleted only when a user names it.
 HOLDERS = ("CustomResourceDefinition", "Namespace", "PersistentVolumeClaim")
 #: What the API server writes by itself, so that two objects are compared without it.
@@ -44,6 +63,36 @@ OWN_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creati
 def group_path(api_version):
     """Return the address of an API group, such as C(/apis/apps/v1)."""
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def group(api_version):
+    """Return the group of an API version, an empty text for the core's."""
+    return api_version.rpartition("/")[0]
+
+
+def kinds(items):
+    """Return the kinds of objects, dict of (group, kind) to the API version."""
+    return {(group(item["apiVersion"]), item["kind"]): item["apiVersion"] for item in items}
+
+
+def recorded(record, part):
+    """Return the kinds that a part has as the record of them tells, as C(kinds) does, the usual ones if it does not.
+
+    :arg record: the object C(RECORD) as the cluster has it, None for none.
+    """
+    text = ((record or {}).get("data") or {}).get(part)
+    pairs = PRUNED if text is None else [line.split() for line in text.splitlines()]
+    return {(group(api_version), kind): api_version for api_version, kind in pairs}
+
+
+def record_text(found):
+    """Return kinds as the record has them."""
+    return "\n".join(sorted(f"{api_version} {kind}" for (_group, kind), api_version in found.items()))
+
+
+def identity(item, resource):
+    """Return what makes two descriptions those of one object, whatever version of its kind they have."""
+    return group(item["apiVersion"]), object_path({**item, "apiVersion": "any"}, resource)
 
 
 def object_path(item, resource):

@@ -14,9 +14,11 @@ description:
   - Applies lists of objects on the server's side, all in one execution and without kubectl. What each would become is
     asked of the API server first; only what would differ is applied.
   - What a field manager of another name owns is taken over only where the description has it.
-  - Objects with the label of a part that are not described in it are deleted, if they are of a kind that its objects
-    have or one of Kubernetes' usual kinds. Namespaces, definitions of custom resources and claims of volumes take other
-    objects along, so each of them must be named in O(remove); until it is, the module warns of it.
+  - Objects with the label of a part that are not described in it are deleted, of whatever kind they are, custom ones
+    too. The kinds that a part has had are kept in the ConfigMap C(kube-system/selfhosted-ec2-kinds); without it
+    Kubernetes' usual kinds are looked through, and those described.
+  - Namespaces, definitions of custom resources and claims of volumes take other objects along, so each of them must be
+    named in O(remove); until it is, the module warns of it.
   - A CSIDriver is not deleted while there are PersistentVolumes of it; nothing else is then, and the module fails.
   - Runs on a control plane, and speaks to a ready API server.
 extends_documentation_fragment:
@@ -133,6 +135,7 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import cluster_clie
 ESTABLISHED = 30
 APPLY = "application/apply-patch+yaml"
 VOLUMES = "/api/v1/persistentvolumes"
+RECORD = kubernetes_objects.object_path(kubernetes_objects.RECORD, {"name": "configmaps", "namespaced": True})
 #: Volumes that a refusal names.
 SHOWN = 3
 
@@ -170,6 +173,37 @@ class Applier:
             raise kubernetes.KubernetesError(f"the cluster knows no {item['kind']} of {item['apiVersion']}")
         return kubernetes_objects.object_path(item, resource)
 
+    def bring(self, parts):
+        """Apply the objects of parts, and delete what carries the label of one and is not described in it.
+
+        :arg parts: dict of a part's name to its objects.
+        """
+        record = self._api.call("GET", RECORD, missing_ok=True)
+        described = {part: kubernetes_objects.kinds(items) for part, items in parts.items()}
+        former = {part: kubernetes_objects.recorded(record, part) for part in parts}
+        both = {part: {**former[part], **described[part]} for part in parts}
+        # Before there is any object of a new kind: a run may be cut off.
+        record = self._record(record, both)
+        for part, items in parts.items():
+            for item in items:
+                self.apply(item, part)
+        # Of a kind in two versions that which is described.
+        looked = {}
+        for found in (*former.values(), *described.values()):
+            looked.update(found)
+        left = self.prune(parts, looked)
+        self._record(record, {part: {**left[part], **described[part]} for part in parts})
+
+    def _record(self, record, found):
+        """Record the kinds of parts; return the record."""
+        data = {part: kubernetes_objects.record_text(kinds) for part, kinds in found.items()}
+        current = (record or {}).get("data") or {}
+        if self._check_mode or {**current, **data} == current:
+            return record
+        wanted = {**kubernetes_objects.RECORD, "data": {**current, **data}}
+        self._api.call("PATCH", f"{RECORD}?fieldManager={quote(kubernetes_objects.MANAGER)}&force=true", wanted, APPLY)
+        return wanted
+
     def apply(self, item, part):
         """Apply one object of a part where it would differ."""
         wanted = kubernetes_objects.labelled(item, part)
@@ -193,37 +227,53 @@ class Applier:
             self._api.call("PATCH", query, wanted, APPLY)
             self._defined |= item["kind"] == "CustomResourceDefinition"
 
-    def prune(self, parts):
-        """Delete what carries the label of a part and is not described in it.
+    def prune(self, parts, kinds):
+        """Delete what carries the label of a part and is not described in it; return the kinds of what stays, by part.
 
         :arg parts: dict of a part's name to its objects.
+        :arg kinds: those that are looked through, dict of (group, kind) to an API version.
         :raises KubernetesError: it is a driver that volumes need; then nothing is deleted.
         """
-        doomed = self._undescribed(parts)
+        doomed = self._undescribed(parts, kinds)
         for found, _resource in doomed:
             if found["kind"] == "CSIDriver":
                 self._check_driver(found["metadata"]["name"])
-        for found, resource in doomed:
-            self._delete(found, resource)
+        left = {part: [] for part in parts}
+        for found, resource in sorted(doomed, key=lambda pair: pair[0]["kind"] not in kubernetes_objects.GUARDS):
+            if not self._delete(found, resource):
+                left[found["metadata"]["labels"][kubernetes_objects.PART_LABEL]].append(found)
+        return {part: kubernetes_objects.kinds(items) for part, items in left.items()}
 
-    def _undescribed(self, parts):
+    def _undescribed(self, parts, kinds):
         """Return the objects of the parts that are not described there, each with its resource."""
-        # By the address: a namespace may be left out, and two groups may have a kind of one name.
-        described = {part: {self._path_or_none(item) for item in items} for part, items in parts.items()}
+        # A namespace may be left out, and two groups may have a kind of one name.
+        described = {self._identity_or_none(item) for items in parts.values() for item in items}
         selector = quote(f"{kubernetes_objects.PART_LABEL} in ({','.join(parts)})")
-        kinds = {(item["apiVersion"], item["kind"]) for items in parts.values() for item in items}
         doomed = []
-        for api_version, kind in sorted(kinds.union(kubernetes_objects.PRUNED)):
-            resource = self.resource(api_version, kind)
+        for wanted, kind in sorted((api_version, kind) for (_group, kind), api_version in kinds.items()):
+            api_version, resource = self._served(wanted, kind)
             if resource is None:
                 continue
             base = f"{kubernetes_objects.group_path(api_version)}/{resource['name']}"
             for found in self._api.call("GET", f"{base}?labelSelector={selector}")["items"]:
                 found.update(apiVersion=api_version, kind=kind)
-                part = found["metadata"]["labels"][kubernetes_objects.PART_LABEL]
-                if kubernetes_objects.object_path(found, resource) not in described[part]:
+                if kubernetes_objects.identity(found, resource) not in described:
                     doomed.append((found, resource))
         return doomed
+
+    def _served(self, api_version, kind):
+        """Return (API version, resource) of a kind, in another version of its group where that one is served no more.
+
+        The resource is None for one that is served in none; its objects have gone with it.
+        """
+        resource = self.resource(api_version, kind)
+        group = kubernetes_objects.group(api_version)
+        if resource or not group:
+            return api_version, resource
+        versions = (self._api.call("GET", f"/apis/{group}", missing_ok=True) or {}).get("versions", [])
+        others = [item["groupVersion"] for item in versions if item["groupVersion"] != api_version]
+        served = [(other, found) for other in others if (found := self.resource(other, kind))]
+        return served[0] if served else (api_version, None)
 
     def _check_driver(self, driver):
         """Raise KubernetesError while volumes need a CSI driver: without it they are neither mounted nor let go."""
@@ -235,20 +285,21 @@ class Applier:
                 " which would be neither mounted nor deleted; nothing was removed, delete their claims first"
             )
 
-    def _path_or_none(self, item):
-        """Return the address of an object, None when the cluster does not know its kind."""
+    def _identity_or_none(self, item):
+        """Return what tells an object from others, None when the cluster does not know its kind."""
         resource = self.resource(item["apiVersion"], item["kind"])
-        return kubernetes_objects.object_path(item, resource) if resource else None
+        return kubernetes_objects.identity(item, resource) if resource else None
 
     def _delete(self, found, resource):
-        """Delete an object; one that takes others along only when it is named."""
+        """Delete an object, and tell whether it goes; one that takes others along only when it is named."""
         name = kubernetes_objects.title(found)
         if found["kind"] in kubernetes_objects.HOLDERS and name.partition(" ")[2] not in self._removed:
             self.left.append(name)
-            return
+            return False
         self.steps.append(f"delete {name}")
         if not self._check_mode:
             self._api.call("DELETE", kubernetes_objects.object_path(found, resource), missing_ok=True)
+        return True
 
     def wait(self, items, seconds):
         """Wait until the workloads among objects are available.
@@ -327,10 +378,7 @@ def run(module):
         # A host that is no control plane yet: there is no cluster to ask, and a run would make everything.
         return result(coming + [f"create {kubernetes_objects.title(item)}" for item in objects])
     applier = Applier(kubernetes.ready_client(params, timeout=30), module.check_mode, params["remove"])
-    for part, items in parts.items():
-        for item in items:
-            applier.apply(item, part)
-    applier.prune(parts)
+    applier.bring(parts)
     if not module.check_mode and params["wait"]:
         applier.wait(objects, params["wait"])
     if applier.left:

@@ -107,9 +107,7 @@ def parts(tmp_path_factory):
 def apply(api, part, objects, check_mode=False):
     """What the module does with a part, as steps; nothing is waited for, since nothing runs."""
     applier = kubernetes_objects.Applier(api, check_mode)
-    for item in objects:
-        applier.apply(item, part)
-    applier.prune({part: objects})
+    applier.bring({part: objects})
     assert applier.left == []
     return applier.steps
 
@@ -137,3 +135,65 @@ def test_a_networks_manifest_is_taken_and_what_is_laid_over_it_changes_it_once(a
     }
     changed = kubernetes_objects.read_manifest(path, [*parts[name], {**config, "data": {"debug": "maybe"}}])
     assert apply(api, name, changed) == [f"change ConfigMap kube-system/{name}-config"]
+
+
+HOOK = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": "shops.t.example"},
+    "webhooks": [{
+        "name": "shops.t.example",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{"apiGroups": ["t.example"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["carts"]}],
+    }],
+}  # fmt: skip
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "shops.t.example"},
+    "spec": {
+        "group": "t.example",
+        "names": {"kind": "Shop", "plural": "shops"},
+        "scope": "Namespaced",
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+SHOP = {"apiVersion": "t.example/v1", "kind": "Shop", "metadata": {"name": "a", "namespace": "default"}}
+INGRESS = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "Ingress",
+    "metadata": {"name": "a", "namespace": "default"},
+    "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}},
+}
+AUTOSCALER = {
+    "apiVersion": "autoscaling/v1",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "a", "namespace": "default"},
+    "spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}},
+}
+
+
+def test_the_last_object_of_a_kind_goes_with_its_description(api):
+    changes_once(api, "shops", [DEFINITION, SHOP, HOOK, INGRESS, AUTOSCALER])
+    # Another version of a kind is the same object.
+    newer = {**AUTOSCALER, "apiVersion": "autoscaling/v2"}
+    described = [DEFINITION, SHOP, HOOK, INGRESS, newer]
+    apply(api, "shops", described)
+    assert apply(api, "shops", described) == []
+    gone = ["ValidatingWebhookConfiguration shops.t.example", "HorizontalPodAutoscaler default/a"]
+    gone += ["Ingress default/a", "Shop default/a"]
+    steps = [f"delete {title}" for title in gone]
+    assert apply(api, "shops", [DEFINITION], check_mode=True) == steps
+    assert apply(api, "shops", [DEFINITION]) == steps
+    assert apply(api, "shops", [DEFINITION]) == []
+    # The definition stays until it is named, and then takes its kind along, which nobody misses.
+    for removed in ((), ("shops.t.example",)):
+        applier = kubernetes_objects.Applier(api, False, removed)
+        applier.bring({"shops": []})
+        assert applier.left == ([] if removed else ["CustomResourceDefinition shops.t.example"])
+    assert apply(api, "shops", []) == []

@@ -511,7 +511,8 @@ def test_what_is_no_longer_described_is_deleted():
     other["metadata"].update(namespace="other", labels={kubernetes_objects.PART_LABEL: "y"})
     api = Api({("GET", "/api/v1"): RESOURCES, ("GET", "/api/v1/configmaps"): {"items": [stored(), old, other]}})
     applier = applying.Applier(api, False)
-    applier.prune({"x": [CONFIG_MAP], "y": [thing("ConfigMap", "two", namespace="other")]})
+    described = {"x": [CONFIG_MAP], "y": [thing("ConfigMap", "two", namespace="other")]}
+    applier.prune(described, kubernetes_objects.kinds([CONFIG_MAP]))
     assert applier.steps == ["delete ConfigMap trading/two"]
     assert ("DELETE", "/api/v1/namespaces/trading/configmaps/two", None) in api.calls
 
@@ -534,7 +535,8 @@ def pruned(found, described, resources=None, removed=(), check_mode=False):
             answers["GET", f"{path}/{name}"] = {"items": listed}
     api = Api(answers)
     applier = applying.Applier(api, check_mode, removed)
-    applier.prune({"x": described})
+    kinds = {**kubernetes_objects.recorded(None, "x"), **kubernetes_objects.kinds(described)}
+    applier.prune({"x": described}, kinds)
     return applier.steps, applier.left, [path for method, path, _body in api.calls if method == "DELETE"]
 
 
@@ -580,6 +582,154 @@ def test_a_driver_stays_with_all_its_part_while_there_are_volumes_of_it(check_mo
     others = [volume("a", "b.example"), volume("b", "")]
     assert pruned([*found, *others], [], resources)[0] == ["delete DaemonSet s/node", "delete CSIDriver a.example"]
     assert pruned([*found, *volumes], found[:1], resources)[0] == ["delete DaemonSet s/node"]
+
+
+class Server:
+    """An API server that keeps objects by their addresses.
+
+    :arg served: dict of an API version to its kinds, each with the name of its resource; all of them namespaced.
+    """
+
+    def __init__(self, served):
+        self.served, self.objects, self.calls = served, {}, []
+
+    def resource(self, path):
+        """Return the API version and the kind whose objects are at an address."""
+        for version, kinds in self.served.items():
+            for kind, name in kinds.items():
+                if path.startswith(kubernetes_objects.group_path(version) + "/") and name in path.split("/"):
+                    return version, kind
+        raise AssertionError(path)
+
+    def call(self, method, path, body=None, _content_type=None, missing_ok=False):
+        path, _mark, query = path.partition("?")
+        self.calls.append((method, path))
+        versions = [version for version in self.served if path == kubernetes_objects.group_path(version)]
+        if versions:
+            kinds = self.served[versions[0]].items()
+            return {"resources": [{"name": name, "kind": kind, "namespaced": True} for kind, name in kinds]}
+        if path.count("/") == 2:
+            versions = [version for version in self.served if path == f"/apis/{kubernetes_objects.group(version)}"]
+            return {"versions": [{"groupVersion": version} for version in versions]} if versions else None
+        if "labelSelector" in query:
+            found = [item for item in self.objects.values() if item["metadata"].get("labels")]
+            return {"items": copy.deepcopy([item for item in found if item["kind"] == self.resource(path)[1]])}
+        if method == "GET":
+            # All versions of a group show the same objects.
+            same = [item for place, item in self.objects.items() if place.split("/")[4:] == path.split("/")[4:]]
+            assert same or missing_ok
+            return copy.deepcopy(same[0]) if same else None
+        if method == "DELETE":
+            del self.objects[path]
+        elif "dryRun" not in query:
+            self.objects[path] = copy.deepcopy(body)
+        return copy.deepcopy(body)
+
+
+SERVED = {
+    "v1": {"ConfigMap": "configmaps"},
+    "autoscaling/v1": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
+    "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
+    "t.example/v1": {"Shop": "shops"},
+}
+MAP, SHOP = thing("ConfigMap", "one", namespace="t"), thing("Shop", "a", "t.example/v1", namespace="t")
+KINDS = "/api/v1/namespaces/kube-system/configmaps/selfhosted-ec2-kinds"
+
+
+def bring(server, check_mode=False, **parts):
+    """Bring parts, and return the steps and the requests that one run takes."""
+    before = len(server.calls)
+    applier = applying.Applier(server, check_mode)
+    applier.bring(parts)
+    return applier.steps, server.calls[before:]
+
+
+def test_the_last_object_of_any_kind_goes_with_its_description():
+    server = Server(SERVED)
+    assert bring(server, x=[MAP, SHOP], y=[])[0] == ["create ConfigMap t/one", "create Shop t/a"]
+    assert server.objects[KINDS]["data"] == {"x": "t.example/v1 Shop\nv1 ConfigMap", "y": ""}
+    assert bring(server, x=[MAP], check_mode=True)[0] == ["delete Shop t/a"]
+    assert bring(server, x=[MAP])[0] == ["delete Shop t/a"]
+    assert server.objects[KINDS]["data"] == {"x": "v1 ConfigMap", "y": ""}
+    assert bring(server, x=[])[0] == ["delete ConfigMap t/one"]
+    assert list(server.objects) == [KINDS]
+
+
+def test_an_unchanged_run_looks_through_the_kinds_that_there_are_and_writes_nothing():
+    server = Server(SERVED)
+    bring(server, x=[MAP, SHOP])
+    steps, calls = bring(server, x=[MAP, SHOP])
+    assert steps == []
+    # The record, two kinds' resources, two objects, each asked and tried, and two lists.
+    assert len(calls) == 9 and [path for method, path in calls if method == "PATCH"] == [
+        "/api/v1/namespaces/t/configmaps/one",
+        "/apis/t.example/v1/namespaces/t/shops/a",
+    ]
+
+
+def test_a_run_that_is_cut_off_has_recorded_the_kinds_before_their_objects():
+    server = Server(SERVED)
+    bring(server, x=[MAP])
+    with pytest.raises(kubernetes.KubernetesError, match="knows no Cart"):
+        bring(server, x=[MAP, SHOP, thing("Cart", "a", "t.example/v1")])
+    assert bring(server, x=[MAP])[0] == ["delete Shop t/a"]
+
+
+def test_check_mode_records_nothing():
+    server = Server(SERVED)
+    assert bring(server, check_mode=True, x=[MAP])[0] == ["create ConfigMap t/one"]
+    assert server.objects == {}
+
+
+def test_another_version_of_a_kind_is_the_same_object():
+    server = Server(SERVED)
+    first, second = (
+        thing("HorizontalPodAutoscaler", "a", f"autoscaling/v{number}", namespace="t") for number in (1, 2)
+    )
+    bring(server, x=[first])
+    server.objects[KINDS]["data"]["x"] += "\nv1 ConfigMap"
+    assert bring(server, x=[second])[0] == ["change HorizontalPodAutoscaler t/a"]
+    assert server.objects[KINDS]["data"] == {"x": "autoscaling/v2 HorizontalPodAutoscaler"}
+
+
+def test_a_kind_whose_recorded_version_is_served_no_more_is_found_in_another():
+    server = Server(SERVED)
+    bring(server, x=[thing("HorizontalPodAutoscaler", "a", "autoscaling/v2", namespace="t"), SHOP])
+    server.objects[KINDS]["data"]["x"] = "autoscaling/v2beta2 HorizontalPodAutoscaler\nt.example/v1 Shop"
+    # The definition of a shop has gone, and all shops with it.
+    del server.served["autoscaling/v1"], server.served["t.example/v1"]
+    assert bring(server, x=[MAP])[0] == ["create ConfigMap t/one", "delete HorizontalPodAutoscaler t/a"]
+    assert server.objects[KINDS]["data"] == {"x": "v1 ConfigMap"}
+
+
+def test_an_object_that_moves_to_another_part_stays():
+    server = Server(SERVED)
+    bring(server, x=[MAP], y=[])
+    assert bring(server, check_mode=True, x=[], y=[MAP])[0] == ["change ConfigMap t/one"]
+    assert bring(server, x=[], y=[MAP])[0] == ["change ConfigMap t/one"]
+    assert server.objects[KINDS]["data"] == {"x": "", "y": "v1 ConfigMap"}
+
+
+def test_what_others_ask_about_goes_before_what_answers_them():
+    resources = {
+        "admissionregistration.k8s.io/v1": {"hooks": "ValidatingWebhookConfiguration"},
+        "v1": {"services": "Service"},
+        "a.example/v1": {"shops": "Shop"},
+    }
+    hook = thing("ValidatingWebhookConfiguration", "a", "admissionregistration.k8s.io/v1")
+    found = [thing("Service", "a", namespace="t"), thing("Shop", "a", "a.example/v1"), hook]
+    described = [thing("Shop", "b", "a.example/v1")]
+    steps, _left, _paths = pruned(found, described, resources)
+    assert steps == ["delete ValidatingWebhookConfiguration a", "delete Shop a", "delete Service t/a"]
+
+
+def test_a_kind_of_which_something_stays_is_looked_through_again():
+    server = Server({"v1": {"Namespace": "namespaces", "ConfigMap": "configmaps"}})
+    space = thing("Namespace", "trading", namespace="t")
+    bring(server, x=[space])
+    applier = applying.Applier(server, False)
+    applier.bring({"x": []})
+    assert applier.left == ["Namespace t/trading"] and server.objects[KINDS]["data"] == {"x": "v1 Namespace"}
 
 
 def test_a_kind_of_the_same_list_is_waited_for(monkeypatch):
