@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         play = PlayHosts(self, task_vars)
         wanted = self._task.args.get("roles")
         roles = play.chosen_roles(wanted)
-        faults = preflight.Faults()
+        faults, warnings = preflight.Faults(), preflight.Faults()
         if args["description_only"]:
             # The play is of localhost, which the inventory need not name, and no host need exist yet.
             self._check_names(play, [], faults, self._platform_options(), play.played)
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
         platform = {} if wanted else self._platform_options()
         self._check_names(play, checked, faults, platform, play.hosts)
         if platform and play.hosts:
-            HostCheck(play, "platform", play.hosts[0], faults, platform).run()
+            HostCheck(play, "platform", play.hosts[0], faults, warnings, platform).run()
             if not play.on_controller:
                 self._check_groups(play, faults)
         for role in wanted or play.played_roles():
@@ -55,7 +55,9 @@ class ActionModule(ActionBase):
             if not members:
                 faults.add(self._no_members(play, role))
             for host in members:
-                HostCheck(play, role, host, faults, play.roles.entry_points(role).get("main", {})).run()
+                HostCheck(play, role, host, faults, warnings, play.roles.entry_points(role).get("main", {})).run()
+        for line in warnings.lines(play.hosts):
+            self._display.warning(line)
         return self._outcome(result, roles, faults, play.hosts)
 
     @staticmethod
@@ -126,8 +128,8 @@ class ActionModule(ActionBase):
 class HostCheck:
     """One role's variables on one host against the options of its argument specification and its rules."""
 
-    def __init__(self, play, role, host, faults, options):
-        self._role, self._faults, self._options = role, faults, options
+    def __init__(self, play, role, host, faults, warnings, options):
+        self._role, self._faults, self._warnings, self._options = role, faults, warnings, options
         self._host = None if role == "platform" else host
         self._files = play.roles
         self._variables = play.variables(host, role)
@@ -148,7 +150,7 @@ class HostCheck:
         for rule in self._files.rules(self._role):
             sentence = self._rule(rule, skipped)
             if sentence:
-                self._faults.add(sentence, self._host)
+                (self._warnings if rule.get("warning") else self._faults).add(sentence, self._host)
 
     def _option(self, name, spec):
         if self._variables.get(name) is None:

@@ -18,7 +18,8 @@ description:
   - "Names: a variable C(<role>_x) or C(platform_x) that its role, or the platform description, does not know
     is refused with the nearest known name. The role with the longest matching name owns a variable."
   - "Values: each role's argument specification (entry point C(main)) and the rules of its C(vars/preflight.yml),
-    for every host of the role's group. A rule has C(that), an expression or a list, and C(message), a template."
+    for every host of the role's group. A rule has C(that), an expression or a list, and C(message), a template.
+    One with C(warning) only warns."
   - All faults of all hosts are collected and told at once, each once, with the hosts it is about.
     The values of secrets are not shown.
   - What depends on C(platform_secrets) or on facts, while these are not read yet, is not judged.

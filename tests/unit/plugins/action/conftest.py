@@ -50,6 +50,7 @@ ROLES = {
                     "that": ["alpha_port > 1024", "alpha_port < 65536"],
                     "message": "alpha_port is {{ alpha_port }} on {{ inventory_hostname }}; give 1025 to 65535.",
                 },
+                {"warning": True, "that": "alpha_port != 6443", "message": "alpha_port is 6443, as others have it."},
                 {"that": "alpha_length >= 12", "message": "alpha_password is too short; give 12 characters."},
             ]
         },

@@ -41,6 +41,12 @@ def test_rules_see_the_variables_of_each_host(check):
     assert "alpha_port is 80 on a-2; give 1025 to 65535. [a-2]" in output
 
 
+def test_a_rule_may_warn_and_refuse_nothing(check):
+    code, output = check(alpha_port=6443)
+    assert code == 0 and "alpha_port is 6443, as others have it. [a-1, a-2, a-3]" in " ".join(output.split())
+    assert "as others have it" not in check()[1]
+
+
 def test_names_of_every_entry_point_are_known(check):
     assert check(alpha_patience=3)[0] == 0
 
