@@ -35,6 +35,21 @@ BAD = {
     "short-version": ({"kubernetes_version": "1.36"}, "give a version such as 1.37.2"),
     "old-version": ({"kubernetes_version": "1.35.8"}, "this role installs 1.36 and later"),
     "unknown-minor": ({"kubernetes_version": "1.99.0"}, "Kubernetes 1.99.0 is not in the manifest of releases"),
+    "remove": (
+        {"kubernetes_remove": "control-2"},
+        "kubernetes_remove is control-2, which kubernetes_members describes",
+    ),
+    "outside": ({"kubernetes_members": SLOTS}, "outside is in group kubernetes but not in kubernetes_members"),
+    "few-networks": (
+        {"platform_network": {"cidr": "10.20.0.0/16", "pod_cidr": "10.244.0.0/23"}},
+        "kubernetes_pod_network 10.244.0.0/23 has room for 2 nodes with a /24 each, and kubernetes_members has 3",
+    ),
+    "other-node-name": (
+        {"ec2_private_dns": "ip-10-20-0-9.eu-west-1.compute.internal"},
+        "but EC2 names the instance ip-10-20-0-9.eu-west-1.compute.internal",
+    ),
+    "tag": ({"ec2_tags": {"Name": "control-1"}}, "lacks the tag kubernetes.io/cluster/trading"),
+    "no-provider": ({"kubernetes_provider_id": ""}, "kubernetes_provider_id is ; it must be aws:///<zone>/<instance"),
     "no-sum": ({"kubernetes_version": "1.36.99"}, "1.36.99"),
     "no-digest": ({"kubernetes_images": ["a.example.com/b:1"]}, "no digest of image a.example.com/b:1"),
     "old-etcd": (
@@ -169,19 +184,26 @@ def said(tmp_path_factory):
     (path / "without.yml").write_text(yaml.safe_dump({**manifest, "files": files}))
     old = {**described, "etcd": "3.5.24-0"}
     manifest["images"]["registry.k8s.io/etcd"]["3.5.24-0"] = "sha256:" + "a" * 64
+    ended = {**described, "end_of_life": "2026-01-31"}
+    (path / "ended.yml").write_text(yaml.safe_dump({**manifest, "releases": {"1.36": ended}}))
     (path / "old.yml").write_text(yaml.safe_dump({**manifest, "releases": {"1.36": old}}))
     hosts = {}
-    for name in ("good", *BAD):
+    for name in ("good", "ended", *BAD):
         slots = [name, *SLOTS[1:]]
         change = dict(BAD[name][0]) if name in BAD else {}
         planes = change.pop("kubernetes_control_planes", SLOTS)
+        first = name if "kubernetes_members" not in change else SLOTS[0]
         hosts[name] = {
             **GOOD,
             "kubernetes_members": slots,
             "kubernetes_addons_members": slots,
-            "kubernetes_control_planes": [name, *planes[1:]],
+            "kubernetes_control_planes": [first, *planes[1:]],
             **change,
-            "platform_artifact_manifest": str(path / change.get("platform_artifact_manifest", "manifest.yml")),
+            "platform_artifact_manifest": str(
+                path / "ended.yml"
+                if name == "ended"
+                else path / change.get("platform_artifact_manifest", "manifest.yml")
+            ),
         }
     task = {
         "name": "Check",
@@ -193,11 +215,18 @@ def said(tmp_path_factory):
     code, text = playing.run(path, [play], {"all": {"hosts": hosts, "children": groups}})
     assert code != 0
     lines = text.split("Refused, nothing was touched.")[1].split("\nOrigin:")[0].splitlines()
-    return {name: [line for line in lines if f"[{name}]" in line] for name in hosts}
+    refused = {name: [line for line in lines if f"[{name}]" in line] for name in hosts}
+    return {**refused, "warnings": " ".join(text.split()).split("[WARNING]: ")[1:]}
 
 
 def test_good_input_is_accepted(said):
     assert said["good"] == []
+
+
+def test_a_minor_whose_life_has_ended_is_warned_of_and_accepted(said):
+    assert said["ended"] == []
+    (warning,) = [line for line in said["warnings"] if "whose life ended on 2026-01-31" in line]
+    assert "[ended]" in warning and not [line for line in said["warnings"] if "[good]" in line]
 
 
 @pytest.mark.parametrize("fault", BAD)
