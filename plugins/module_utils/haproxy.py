@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import glob
 import os
 import socket
@@ -122,15 +123,16 @@ def without_server(servers, services):
     return texts
 
 
-def chosen(servers, server, service=""):
-    """Return the entries of I(servers) that a name means, in I(service) or in all services.
+def chosen(servers, server, service="", allow_missing=False):
+    """Return the entries of I(servers) that a name means, in the services that fit the pattern I(service) or in all.
 
-    :raises RuntimeFault: there is none.
+    :raises RuntimeFault: there is none, and I(allow_missing) is not given.
     """
-    found = [entry for entry in servers if entry["server"] == server and service in ("", entry["service"])]
-    if found:
+    possible = [entry for entry in servers if fnmatch.fnmatchcase(entry["service"], service or "*")]
+    found = [entry for entry in possible if entry["server"] == server]
+    if found or allow_missing:
         return found
-    known = sorted({entry["server"] for entry in servers if service in ("", entry["service"])})
+    known = sorted({entry["server"] for entry in possible})
     where = "service %s" % service if service else "any service"
     raise RuntimeFault("There is no server %s in %s; there are: %s." % (server, where, ", ".join(known) or "none"))
 

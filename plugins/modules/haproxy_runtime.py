@@ -44,7 +44,7 @@ options:
     description: The server whose O(state) is set.
     type: str
   service:
-    description: Only in this service (backend); in all when it is empty.
+    description: Only in this service (backend), or in those that fit a pattern (V(web-*)); in all when it is empty.
     type: str
     default: ""
   state:
@@ -59,6 +59,10 @@ options:
     default: []
   allow_last:
     description: Take a server away although it is the last one up of a service.
+    type: bool
+    default: false
+  allow_missing:
+    description: Change nothing, rather than fail, when there is no such server.
     type: bool
     default: false
   drain_timeout:
@@ -153,7 +157,7 @@ def set_state(module, runtime):
     """Set the state of the named server; return the diff, None when nothing differs."""
     wanted, params = module.params["state"], module.params
     servers = runtime.servers()
-    members = chosen(servers, params["server"], params["service"])
+    members = chosen(servers, params["server"], params["service"], params["allow_missing"])
     changes = [entry for entry in members if entry["administrative"] != wanted]
     last = [] if wanted == "ready" or params["allow_last"] else left_without(servers, changes)
     if last:
@@ -187,7 +191,7 @@ def end_sessions(module, runtime):
     params = module.params
 
     def busy():
-        members = chosen(runtime.servers(), params["server"], params["service"])
+        members = chosen(runtime.servers(), params["server"], params["service"], params["allow_missing"])
         return [entry for entry in members if entry["sessions"]]
 
     left = wait_for(busy, params["drain_timeout"])
@@ -233,6 +237,7 @@ def main():
             "state": {"type": "str", "choices": ["ready", "drain", "maint"], "default": "ready"},
             "save_command": {"type": "list", "elements": "str", "default": []},
             "allow_last": {"type": "bool", "default": False},
+            "allow_missing": {"type": "bool", "default": False},
             "drain_timeout": {"type": "int", "default": 0},
             "shutdown_sessions": {"type": "bool", "default": False},
             "expect_up": {"type": "list", "elements": "str", "default": []},

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
+
 import pytest
 import yaml
 
@@ -59,3 +63,110 @@ def members_of(names):
 def test_it_is_asked_before_anything_of_it_is_undone():
     first = tasks("forget")[0]
     assert first["ansible.builtin.import_tasks"] == "left.yml"
+
+
+class Balancer:
+    """The runtime socket of a HAProxy that has two services of Kubernetes and another one; keeps what it is told."""
+
+    SERVERS = (("kubernetes", "control-1"), ("kubernetes", "control-2"), ("redis", "control-1"))
+
+    def __init__(self, path):
+        self.state = dict.fromkeys(self.SERVERS, 0)
+        self.orders = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            link, _address = self._socket.accept()
+            with link:
+                link.sendall(self._answer(link.recv(4096).decode().strip()).encode())
+
+    def _answer(self, command):
+        if command.startswith("show stat"):
+            rows = [f"{service},{server},UP,L7OK,200,0" for service, server in self.SERVERS]
+            return "\n".join(["# pxname,svname,status,check_status,check_code,scur", *rows])
+        if command == "show servers state":
+            rows = [f"1 {service} 1 {server} 10.0.0.1 2 {bits}" for (service, server), bits in self.state.items()]
+            return "\n".join(["1", *rows])
+        self.orders.append(command)
+        words = command.split()
+        self.state[tuple(words[2].split("/"))] = {"drain": 8, "ready": 0}[words[4]]
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("drained", "leaving", "keep", "orders"),
+    [
+        (True, "control-1", "", ["drain"]),
+        # A budget that keeps its pods: the node is given back, and so is what HAProxy sends there.
+        (False, "control-1", "", ["drain", "ready"]),
+        # The slot has its new instance already.
+        (True, "control-1", OWN, []),
+        # Not described any more: haproxy.yml has left it out.
+        (True, "control-4", "", []),
+    ],
+)
+def test_haproxy_leaves_a_node_out_before_it_loses_its_pods(tmp_path, drained, leaving, keep, orders):
+    balancer = Balancer(tmp_path / "admin.sock")
+    (tmp_path / "edge.yml").write_text((TASKS / "edge.yml").read_text())
+    begun = tasks("drain")
+    assert "selfhosted.ec2.kubernetes_node" in begun[0]["block"][1]
+    begun[0]["block"][1] = {
+        "name": "Evict",
+        "ansible.builtin.assert": {"that": str(drained), "fail_msg": "A budget keeps its pods."},
+    }
+    (tmp_path / "drain.yml").write_text(yaml.safe_dump(begun))
+    variables = {
+        "kubernetes_keep_node": keep,
+        "__kubernetes_leaving": leaving,
+        "__kubernetes_leaving_is_control_plane": True,
+        "__haproxy_socket": str(tmp_path / "admin.sock"),
+        "__haproxy_state_command": "/bin/true",
+    }
+    include = {
+        "ansible.builtin.include_tasks": {"file": "drain.yml", "apply": {"run_once": True}},
+        "run_once": True,
+    }
+    after = {"ansible.builtin.debug": {"msg": "WENT ON"}}
+    play = {"hosts": "control-2,control-3", "gather_facts": False, "any_errors_fatal": True, "tasks": [include, after]}
+    # The second one of the pair does not answer.
+    dead = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts = {f"control-{number}": {**LOCAL, "ec2_private_dns": OWN} for number in (1, 2, 3, 4)}
+    hosts |= {"edge-1": LOCAL, "edge-2": dead}
+    children = {
+        "haproxy": {"hosts": {"edge-1": {}, "edge-2": {}}},
+        "state_running": {"hosts": dict.fromkeys(hosts, {})},
+    }
+    inventory = {"all": {"hosts": hosts, "children": children}}
+    code, said = playing.run(tmp_path, [play], inventory, "-e", json.dumps(variables))
+    assert balancer.orders == [f"set server kubernetes/control-1 state {state}" for state in orders], said
+    assert (code == 0) is drained and ("WENT ON" in said) is drained, said
+    assert drained or "A budget keeps its pods." in said
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_host_that_does_not_answer_has_left_and_one_that_fails_ends_the_run(tmp_path, answers):
+    """Ansible counts an ignored host that does not answer as failed where a task runs once or all errors are fatal."""
+    (block,) = (task for task in tasks("leave") if task["name"] == "leave | End its kubelet")
+    if answers:
+        del block["block"][0]["selfhosted.ec2.pending_restarts"]
+        block["block"][0]["ansible.builtin.command"] = "false"
+    (tmp_path / "leave.yml").write_text(yaml.safe_dump([block]))
+    include = {"ansible.builtin.include_tasks": {"file": "leave.yml", "apply": {"run_once": True}}, "run_once": True}
+    play = {
+        "hosts": "control-2,control-3",
+        "gather_facts": False,
+        "any_errors_fatal": True,
+        "vars": {"__kubernetes_leaving": "control-1", "kubernetes_keep_node": ""},
+        "tasks": [include],
+    }
+    after = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "WENT ON"}}]}
+    dead = {} if answers else {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts = {f"control-{number}": {**LOCAL, "ec2_private_dns": OWN} for number in (1, 2, 3)}
+    hosts["control-1"] |= dead
+    inventory = {"all": {"hosts": hosts, "children": {"state_running": {"hosts": dict.fromkeys(hosts, {})}}}}
+    code, said = playing.run(tmp_path, [play, after], inventory)
+    assert (code != 0) is answers and ("WENT ON" in said) is not answers, said

@@ -46,6 +46,7 @@ class FakeModule:
             "state": "drain",
             "save_command": ["save"],
             "allow_last": False,
+            "allow_missing": False,
             "drain_timeout": 5,
             "shutdown_sessions": False,
             **params,
@@ -75,6 +76,17 @@ def test_a_server_is_drained_in_all_services_and_the_state_saved():
     assert module.commands == [["save"]]
     assert haproxy_runtime.set_state(module, runtime) is None
     assert module.commands == [["save"]]
+
+
+def test_a_pattern_means_several_services_and_a_server_that_none_has_may_be_no_error():
+    runtime = FakeRuntime()
+    haproxy_runtime.set_state(FakeModule(service="w*"), runtime)
+    assert runtime.orders == ["set server web/a state drain"]
+    with pytest.raises(RuntimeFault, match="There is no server c in service w"):
+        haproxy_runtime.set_state(FakeModule(service="w*", server="c"), runtime)
+    module = FakeModule(service="w*", server="c", allow_missing=True)
+    assert haproxy_runtime.set_state(module, runtime) is None
+    assert runtime.orders == ["set server web/a state drain"] and module.commands == []
 
 
 def test_check_mode_says_the_same_and_orders_nothing():
