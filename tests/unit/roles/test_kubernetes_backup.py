@@ -106,6 +106,9 @@ def test_the_one_that_leads_takes_its_copy_to_the_bucket(script, capsys, tmp_pat
     script.run.leader = 2
     script.save(script.settings, bucket, now=NOW)
     assert answer(capsys)["key"] == ""
+    # The only one that saves, before a change.
+    script.save(script.settings, bucket, now=NOW, copied=True)
+    assert answer(capsys)["key"] == found["key"]
 
 
 def test_the_volume_keeps_the_newest(script, tmp_path):

@@ -170,3 +170,81 @@ def test_a_host_that_does_not_answer_has_left_and_one_that_fails_ends_the_run(tm
     inventory = {"all": {"hosts": hosts, "children": {"state_running": {"hosts": dict.fromkeys(hosts, {})}}}}
     code, said = playing.run(tmp_path, [play, after], inventory)
     assert (code != 0) is answers and ("WENT ON" in said) is not answers, said
+
+
+def saving(path, play, *arguments):
+    """Play tasks on three control planes, where a program notes who saves, and then a play that says so."""
+    for name in ("backup_first", "backup"):
+        (path / f"{name}.yml").write_text((TASKS / f"{name}.yml").read_text())
+    after = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "WENT ON"}}]}
+    hosts = {f"control-{number}": LOCAL for number in (1, 2, 3)}
+    head = {"gather_facts": False, "any_errors_fatal": True}
+    return playing.run(path, [{**head, **play}, after], {"all": {"hosts": hosts}}, *arguments)
+
+
+def backup_program(path, good):
+    program = path / "save"
+    end = "echo '{}'" if good else "echo The bucket does not answer. >&2; exit 1"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {path}/saved\n{end}\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def saved(path):
+    return (path / "saved").read_text().splitlines() if (path / "saved").exists() else []
+
+
+@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_etcd_is_saved_once_before_control_planes_leave(tmp_path, good, leaves):
+    """A backup that fails is said, and does not keep a repair from being done."""
+    (task,) = (task for task in tasks("leave") if task.get("ansible.builtin.include_tasks") == "backup_first.yml")
+    (tmp_path / "leave.yml").write_text(yaml.safe_dump([task]))
+    variables = {
+        "__kubernetes_backup_script": backup_program(tmp_path, good),
+        "__kubernetes_leaving_is_control_plane": leaves,
+    }
+    include = {"ansible.builtin.include_tasks": {"file": "leave.yml", "apply": {"run_once": True}}, "run_once": True}
+    play = {
+        "hosts": "control-2,control-3",
+        "vars": variables,
+        "tasks": [{**include, "loop": ["control-1", "control-4"]}],
+    }
+    code, said = saving(tmp_path, play)
+    assert code == 0 and said.count("WENT ON") == 3, said
+    assert saved(tmp_path) == (["save --copied"] if leaves else []), said
+    unsaved = "etcd was not saved before this change (The bucket does not answer.)"
+    assert (unsaved in " ".join(said.split())) is (leaves and not good)
+
+
+@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize(("ready", "host"), [(["control-2", "control-3"], "control-2"), ([], "control-1")])
+def test_etcd_is_saved_on_one_that_is_ready_before_control_planes_are_rolled(tmp_path, good, ready, host):
+    plays = yaml.safe_load((playing.ROOT / "playbooks/kubernetes.yml").read_text())
+    place = next(n for n, play in enumerate(plays) if "backup_first" in str(play))
+    assert plays[place]["hosts"] == "kubernetes_do_roll_control_plane"
+    # What the cluster is told is in the backup as it was before.
+    assert place < next(n for n, play in enumerate(plays) if "'tell'" in str(play))
+    (task,) = plays[place]["tasks"]
+    assert task.pop("ansible.builtin.include_role")["tasks_from"] == "backup_first"
+    task["ansible.builtin.include_tasks"] = "backup_first.yml"
+    view = {"ansible.builtin.set_fact": {"__kubernetes_view": {"ready": ready}}}
+    play = {
+        "hosts": "all",
+        "vars": {"__kubernetes_backup_script": backup_program(tmp_path, good)},
+        "tasks": [view, task],
+    }
+    code, said = saving(tmp_path, play)
+    assert code == 0 and said.count("WENT ON") == 3, said
+    assert saved(tmp_path) == ["save --copied"] and f"backup_first.yml for {host}\n" in said, said
+    (tmp_path / "saved").unlink()
+    assert saving(tmp_path, play, "--check")[0] == 0
+    assert saved(tmp_path) == []
+
+
+@pytest.mark.parametrize("rotation", ["rotate_encryption_key_kubernetes", "rotate_authorities_kubernetes"])
+def test_etcd_is_saved_before_a_rotation_changes_anything(rotation):
+    """After the plan, which refuses, and before the first play that touches a host."""
+    _plan, save, *rest = yaml.safe_load((playing.ROOT / f"playbooks/{rotation}.yml").read_text())
+    assert save["ansible.builtin.import_playbook"] == "backup_kubernetes.yml"
+    assert save["when"] == "not ansible_check_mode" and "backup_kubernetes" not in str(rest)
