@@ -67,7 +67,7 @@ def member_view(gateway, url):
     """Return what one member says about itself.
 
     :returns: dict with C(reachable), C(healthy) (it reaches a quorum), C(version), C(leader) (it leads), C(leader_id)
-        (of the one that leads), C(cluster_id), C(member_id), C(error).
+        (of the one that leads), C(cluster_id), C(member_id), C(database_bytes), C(error).
     """
     view = {
         "reachable": False,
@@ -77,6 +77,7 @@ def member_view(gateway, url):
         "version": "",
         "cluster_id": "",
         "member_id": "",
+        "database_bytes": 0,
         "error": "",
     }
     try:
@@ -89,6 +90,7 @@ def member_view(gateway, url):
             leader_id=hexadecimal(status.get("leader")),
             cluster_id=hexadecimal(header.get("cluster_id")),
             member_id=hexadecimal(header.get("member_id")),
+            database_bytes=int(status.get("dbSize") or 0),
         )
         health = gateway.get(url, "/health")
         view["healthy"] = health.get("health") == "true"

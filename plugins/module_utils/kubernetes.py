@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import http.client
 import json
 import os
@@ -335,6 +336,24 @@ def _made_with(place):
         "dns_domain": first(_DNS_DOMAIN, "/var/lib/kubelet/config.yaml"),
         # The kubelet of a control plane asks the API server of its own host.
         "endpoint": first(_SERVER, ADMIN if os.path.exists(place(ADMIN)) else BASE + "/kubelet.conf"),
+    }
+
+
+def read_history(etcd_directory, root="/"):
+    """Return C(certificates), when each one of this host ends, C(snapshot), when its newest one of etcd was made, and
+    C(joined_at), when it came to be a node; moments in seconds since 1970, 0 for none.
+
+    :raises OSError, CertificateError: a file cannot be read.
+    """
+
+    def newest(paths):
+        return max((int(os.stat(path).st_mtime) for path in paths), default=0)
+
+    base = root.rstrip("/")
+    return {
+        "certificates": kubernetes_authorities.ends(root),
+        "snapshot": newest(glob.glob(f"{base}{etcd_directory}/snapshots/*.db")),
+        "joined_at": newest(glob.glob(f"{base}{BASE}/platform/joined")),
     }
 
 

@@ -25,6 +25,13 @@ SIGNED = {
         *(f"{PKI}/etcd/{name}.crt" for name in ("server", "peer", "healthcheck-client")),
     ],
 }
+#: What the platform's own authority has signed for a host.
+PLATFORM = (
+    f"{BASE}/platform/tls/kubelet.crt",
+    f"{BASE}/platform/iam/iam.crt",
+    f"{BASE}/platform/metrics-server/metrics-server.crt",
+    f"{PKI}/external-etcd/apiserver.crt",
+)
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _EMBEDDED = re.compile(r"^\s*client-certificate-data:\s*(\S+)\s*$", re.MULTILINE)
 _TRUSTED = re.compile(r"^\s*certificate-authority-data:\s*(\S+)\s*$", re.MULTILINE)
@@ -51,6 +58,23 @@ def is_signed(pem, authority):
     """Tell whether the first authority of a text has signed the first certificate of another one."""
     leaf, issuer = certificates.load_certificates(pem)[0], certificates.load_certificates(authority)[0]
     return certificates.signed_by(leaf, issuer)
+
+
+def ends(root="/"):
+    """Return when each certificate of this host ends, in seconds since 1970, by its file.
+
+    :raises OSError, CertificateError: a file cannot be read.
+    """
+    found = {}
+    for path in (*SIGNED, *(path for signed in SIGNED.values() for path in signed), *PLATFORM):
+        place = os.path.join(root, path.lstrip("/"))
+        if not (certificates.HAS_CRYPTOGRAPHY and os.path.exists(place)):
+            continue
+        with open(place, encoding="utf-8") as handle:
+            pem = shown(handle.read())
+        if pem:
+            found[path] = int(certificates.not_after(certificates.load_certificates(pem)[0]).timestamp())
+    return found
 
 
 def read(root="/"):

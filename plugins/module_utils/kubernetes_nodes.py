@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 from urllib.parse import quote
 
@@ -14,6 +15,12 @@ _MIRROR = "kubernetes.io/config.mirror"
 _MERGE = "application/merge-patch+json"
 #: Seconds after which whoever leads clients to pods from outside has found one that is ready; HAProxy takes two.
 SETTLED = 5
+
+
+#: Seconds that a pod has to start, and one that was told to end has beyond its time.
+STARTING = 120
+#: Whoever owns such a pod has started another one in place of one that failed.
+_REPLACED = ("DaemonSet", "ReplicaSet", "ReplicationController", "StatefulSet")
 
 
 def nodes_of(items, slot, keep=""):
@@ -35,6 +42,44 @@ def _owner(pod):
     return next(
         (owner["kind"] for owner in pod["metadata"].get("ownerReferences") or [] if owner.get("controller")), ""
     )
+
+
+def seconds(moment):
+    """Return a moment as objects have it in seconds since 1970."""
+    return calendar.timegm(time.strptime(moment.partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S"))
+
+
+def _fault(pod, now):
+    """Return why a pod is not well, or an empty text."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    phase = status.get("phase", "")
+    ended = metadata.get("deletionTimestamp")
+    if phase == "Succeeded" or (phase == "Failed" and _owner(pod) in _REPLACED):
+        return ""
+    if ended:
+        return "does not end" if now - seconds(ended) > STARTING else ""
+    if phase == "Failed":
+        return f"failed ({status.get('reason') or 'a container of it'})"
+    ready, reason = kubernetes.condition(pod, "Ready")
+    if ready or now - seconds(metadata["creationTimestamp"]) < STARTING:
+        return ""
+    if not (pod.get("spec") or {}).get("nodeName"):
+        return f"finds no node ({kubernetes.condition(pod, 'PodScheduled')[1]})"
+    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    waiting = [(item.get("state") or {}).get("waiting") or {} for item in containers]
+    return next((item["reason"] for item in waiting if item.get("reason")), "") or f"not ready ({reason})"
+
+
+def unwell(pods, now):
+    """Return the pods that are not well, each by its namespace and name with the reason, those of kube-system first.
+
+    One that has been there for less than C(STARTING) seconds may still start.
+
+    :arg now: the time in seconds since 1970.
+    """
+    found = {title(pod): _fault(pod, now) for pod in pods}
+    ordered = sorted(found, key=lambda name: (not name.startswith("kube-system/"), name))
+    return {name: found[name] for name in ordered if found[name]}
 
 
 def leaving(pods):
@@ -116,6 +161,11 @@ def obstacles(budgets, pods_by_node, allow_bare):
 def read_pods(api, name):
     """Return all pods of a node."""
     return api.call("GET", f"/api/v1/pods?fieldSelector={quote('spec.nodeName=' + name)}")["items"]
+
+
+def read_all_pods(api):
+    """Return all pods of the cluster."""
+    return api.call("GET", "/api/v1/pods")["items"]
 
 
 def read_budgets(api):

@@ -89,7 +89,7 @@ restoring:
 members:
   description: >-
     Each asked member with C(reachable), C(healthy), C(leader) (it leads), C(leader_id) (of the one that leads),
-    C(version), C(cluster_id), C(member_id) and C(error).
+    C(version), C(cluster_id), C(member_id), C(database_bytes) and C(error).
   returned: always
   type: dict
 listed:

@@ -36,6 +36,12 @@ options:
     description: Version that V(healthy) wants of this host's node.
     type: str
     default: ""
+  operator:
+    description:
+      - Read besides what an operator looks at; RV(certificates), RV(snapshot), RV(joined_at) and, on a control plane,
+        RV(pods) and RV(pods_unwell).
+    type: bool
+    default: false
   require:
     description:
       - What must be so before the module returns.
@@ -170,14 +176,46 @@ holds_etcd:
   description: The etcd volume of this host holds a member's data.
   returned: always
   type: bool
+certificates:
+  description: When each certificate of this host ends, in seconds since 1970, by its file.
+  returned: with O(operator)
+  type: dict
+snapshot:
+  description: When the newest snapshot of etcd on this host was made, in seconds since 1970, or 0.
+  returned: with O(operator)
+  type: int
+joined_at:
+  description: When this host's join came to its end, in seconds since 1970, or 0.
+  returned: with O(operator)
+  type: int
+moment:
+  description: The time on this host, in seconds since 1970.
+  returned: with O(operator)
+  type: int
+pods:
+  description: How many pods the cluster has.
+  returned: with O(operator)
+  type: int
+pods_unwell:
+  description: The pods that are not well, by namespace and name, with the reason.
+  returned: with O(operator)
+  type: dict
+  sample: {trading/orders-7d9: CrashLoopBackOff}
 identity:
   description: Content of the volume's identity file, null when there is none.
   returned: always
   type: dict
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.selfhosted.ec2.plugins.module_utils import certificates, cluster_client, kubernetes
+from ansible_collections.selfhosted.ec2.plugins.module_utils import (
+    certificates,
+    cluster_client,
+    kubernetes,
+    kubernetes_nodes,
+)
 
 
 def read(params):
@@ -186,6 +224,8 @@ def read(params):
     :raises OSError, ValueError, CertificateError: a local file cannot be read.
     """
     found = dict(kubernetes.read_disk(params["etcd_directory"]), nodes={}, parts={}, error="", kubelet="")
+    if params["operator"]:
+        found.update(kubernetes.read_history(params["etcd_directory"]), moment=int(time.time()), pods=0, pods_unwell={})
     if found["joined"]:
         found["kubelet"] = kubernetes.kubelet_fault()
     found["endpoint_addresses"] = kubernetes.addresses(params["endpoint"])
@@ -197,6 +237,9 @@ def read(params):
             api = kubernetes.client(params, ready[0])
             found["nodes"] = kubernetes.read_nodes(api, params["name"])
             found["parts"] = kubernetes.read_parts(api, params["name"], found["manifests"])
+            if params["operator"] and found["manifests"]:
+                pods = kubernetes_nodes.read_all_pods(api)
+                found.update(pods=len(pods), pods_unwell=kubernetes_nodes.unwell(pods, time.time()))
         except (OSError, kubernetes.KubernetesError) as error:
             found["error"] = str(error)
     return dict(found, members=views, ready=sorted(ready))
@@ -208,6 +251,7 @@ def main():
             **kubernetes.member_options(),
             "name": {"type": "str", "required": True},
             "etcd_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "operator": {"type": "bool", "default": False},
             "server_version": {"type": "str", "default": ""},
             "kubelet_version": {"type": "str", "default": ""},
             **cluster_client.gate_options("healthy", "redundant", "known"),

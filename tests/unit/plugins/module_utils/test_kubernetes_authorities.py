@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
+import os
 
 import pytest
 from ansible_collections.selfhosted.ec2.plugins.filter import kubernetes as filters
@@ -240,3 +241,22 @@ def test_the_whole_host_is_told_with_them(host, tmp_path):
     host({"/etc/kubernetes/pki/ca.crt": FORMER["kubernetes/ca/certificate"]})
     found = kubernetes.read_disk("/var/lib/etcd", str(tmp_path))
     assert found["authorities"] == [OLD] and found["strays"] == []
+
+
+def test_an_operator_is_told_when_each_certificate_ends_and_how_old_the_newest_snapshot_is(host, tmp_path):
+    """Those of the platform's own authority, too: of the kubelet, the authenticator, metrics-server, etcd's client."""
+    old = KNOWN[0]["secrets"]
+    pem, key = leaf(old)
+    shown = {
+        "/etc/kubernetes/pki/apiserver.crt": pem,
+        "/etc/kubernetes/admin.conf": kubeconfig(old["ca/certificate"], pem),
+        authorities.KUBELET: pem + key,
+        **dict.fromkeys(authorities.PLATFORM, pem),
+    }
+    host({**shown, "/etc/kubernetes/kubelet.conf": kubeconfig(old["ca/certificate"])})
+    host({f"/var/lib/etcd/snapshots/2026-01-0{day}.db": "x" for day in (1, 2)})
+    os.utime(tmp_path / "var/lib/etcd/snapshots/2026-01-01.db", (1000, 1000))
+    os.utime(tmp_path / "var/lib/etcd/snapshots/2026-01-02.db", (2000, 2000))
+    found = kubernetes.read_history("/var/lib/etcd", str(tmp_path))
+    end = int(certificates.not_after(certificates.load_certificates(pem)[0]).timestamp())
+    assert found == {"certificates": dict.fromkeys(shown, end), "snapshot": 2000, "joined_at": 0}

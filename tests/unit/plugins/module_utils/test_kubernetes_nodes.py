@@ -396,3 +396,50 @@ def test_budgets_whose_pods_are_just_starting_are_waited_for(monkeypatch, health
     params = {"node_slots": ["workers-1"], "allow_bare_pods": False, "wait": 4}
     assert bool(kubernetes_drain_info.run(params, api)) is hindered
     assert clock[0] == waits
+
+
+# Pods that are not well
+
+BEGUN, LATER = "2026-11-30T00:00:00Z", kubernetes_nodes.seconds("2026-11-30T00:10:00Z")
+
+
+def running(name, ready="False", waiting="", **more):
+    found = pod(name, creationTimestamp=BEGUN, **more)
+    found["spec"] = {"nodeName": "ip-10-20-0-9.ec2.internal"}
+    found["status"]["conditions"] = [{"type": "Ready", "status": ready, "message": "containers with unready status"}]
+    if waiting:
+        found["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": waiting}}}]
+    return found
+
+
+def test_pods_that_are_not_well_are_named_with_the_reason():
+    system = running("coredns-1")
+    system["metadata"]["namespace"] = "kube-system"
+    nowhere = running("big-1", phase="Pending")
+    nowhere["spec"] = {}
+    nowhere["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "0/5 nodes fit"}]
+    stuck = running("stuck-1", deletionTimestamp=BEGUN)
+    found = kubernetes_nodes.unwell(
+        [
+            running("orders-1", waiting="CrashLoopBackOff"),
+            nowhere,
+            stuck,
+            running("job-1", kind="Job", phase="Failed"),
+            system,
+        ],
+        LATER,
+    )
+    assert list(found.items()) == [
+        ("kube-system/coredns-1", "not ready (containers with unready status)"),
+        ("trading/big-1", "finds no node (0/5 nodes fit)"),
+        ("trading/job-1", "failed (a container of it)"),
+        ("trading/orders-1", "CrashLoopBackOff"),
+        ("trading/stuck-1", "does not end"),
+    ]
+
+
+def test_pods_that_are_well_starting_ending_or_replaced_are_not_named():
+    ending = running("going-1", deletionTimestamp="2026-11-30T00:09:30Z")
+    pods = [running("a", "True"), running("b", phase="Succeeded"), running("c", phase="Failed"), ending]
+    assert kubernetes_nodes.unwell(pods, LATER) == {}
+    assert kubernetes_nodes.unwell([running("young-1")], kubernetes_nodes.seconds(BEGUN) + 60) == {}
