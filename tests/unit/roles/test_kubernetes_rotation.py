@@ -260,6 +260,7 @@ class Hosts:
             "__kubernetes_node_files": [],
             "__kubernetes_backup_files": [],
             "__kubernetes_backup_script": "/bin/true",
+            "__kubernetes_metrics_files": [],
             "__kubernetes_encryption_file": {
                 "dest": f"{here}/etc/kubernetes/platform/encryption.yaml",
                 "content": "- name: key1\n",
