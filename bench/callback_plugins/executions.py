@@ -31,6 +31,18 @@ CONTROLLER_ONLY = {
 }
 
 
+def ran_on(result):
+    """Return the host of each execution that a result tells of: a delegated one counts for the host that it ran on."""
+    # What a task with no_log tells lacks the rest.
+    named = str(result._task.delegate_to or "")
+    told = result._result
+    items = told.get("results") or [told]
+    found = [item.get("_ansible_delegated_vars") or {} if isinstance(item, dict) else {} for item in items]
+    other = (told.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
+    fallback = other or (named if "{{" not in named else "") or result._host.get_name()
+    return [delegated.get("ansible_delegated_host") or fallback for delegated in found]
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -59,7 +71,8 @@ class CallbackModule(CallbackBase):
         if task.action.rpartition(".")[2] in CONTROLLER_ONLY:
             return
         role = task._role.get_name().rpartition(".")[2] if task._role else "playbook"
-        self.executions[role][result._host.get_name()] += len(result._result.get("results", [])) or 1
+        for name in ran_on(result):
+            self.executions[role][name] += 1
         command = result._result.get("cmd") or [""]
         # An upgrade has the new one under the name of its architecture.
         if Path(command[0]).name.startswith("kubeadm"):
