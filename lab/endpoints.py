@@ -250,6 +250,37 @@ def pod_answer(addresses: list[str], host: str, authority: str) -> tuple[float, 
     return (time.monotonic() - started) * 1000, found["pod"]
 
 
+def kubernetes_nodes(found: dict) -> list[dict]:
+    """The nodes as a control plane's kubectl tells them."""
+    running = found["state_running"]["hosts"]
+    slot = next(name for name in sorted(found["kubernetes_control_plane"]["hosts"]) if name in running)
+    ask = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /api/v1/nodes"
+    command = ["ansible", "-i", "inventory/lab", slot, "--become", "-m", "command", "-a", ask]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return json.loads(printed[printed.index("{") :])["items"]
+
+
+def node_rows(nodes: list[dict]) -> list[tuple[str, str, str, str]]:
+    """Name, readiness, zone by the cloud controller manager and version of each node."""
+    found = []
+    for node in nodes:
+        conditions = {item["type"]: item["status"] for item in node["status"].get("conditions", [])}
+        ready = "Ready" if conditions.get("Ready") == "True" else "NotReady"
+        zone = node["metadata"].get("labels", {}).get("topology.kubernetes.io/zone", "-")
+        found.append((node["metadata"]["name"], ready, zone, node["status"]["nodeInfo"]["kubeletVersion"]))
+    return sorted(found)
+
+
+def show_nodes(nodes: list[tuple[str, str, str, str]]) -> None:
+    """Print the nodes; one that is not ready, or that its cloud has not taken up, is a failure."""
+    print(f"\n{'node':44} {'ready':9} {'zone':15} version")
+    for name, ready, zone, version in nodes:
+        print(f"{name:44} {ready:9} {zone:15} {version}")
+    lacking = [name for name, ready, zone, _version in nodes if ready != "Ready" or zone == "-"]
+    if lacking:
+        raise SystemExit(f"{', '.join(lacking)} is not ready or has no zone")
+
+
 def rows(found: dict, domain: str) -> Iterator[tuple[str, str, str]]:
     """What clients reach: endpoint, addresses, purpose. `found` is the inventory."""
     hosts = found["_meta"]["hostvars"]
@@ -327,6 +358,8 @@ def main() -> int:
         authority.flush()
         for sentence in proofs(found, platform, authority.name):
             print(sentence)
+    if "kubernetes" in found:
+        show_nodes(node_rows(kubernetes_nodes(found)))
     return 0
 
 
