@@ -261,6 +261,7 @@ class Hosts:
             "__kubernetes_backup_files": [],
             "__kubernetes_backup_script": "/bin/true",
             "__kubernetes_metrics_files": [],
+            "kubernetes_backup": {"metrics_directory": f"{here}/metrics"},
             "__kubernetes_encryption_file": {
                 "dest": f"{here}/etc/kubernetes/platform/encryption.yaml",
                 "content": "- name: key1\n",
