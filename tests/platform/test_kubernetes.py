@@ -141,6 +141,30 @@ def test_an_argument_that_no_api_server_takes_is_taken_back(nodes):
     assert playbook_changes("kubernetes") == 0
 
 
+def test_the_state_is_shown_and_what_is_not_well_is_named(nodes):
+    before = nodes.processes()
+    assert playbook_changes("verify_kubernetes") == 0
+    assert playbook_changes("verify_kubernetes", "--check") == 0
+    assert nodes.processes() == before
+    worker = next(slot for slot in nodes.names if slot not in nodes.control_planes)
+    nodes.platform.shell(worker, "systemctl stop kubelet")
+    try:
+        assert f"the kubelet of {worker} does not answer" in playbook_fails("verify_kubernetes")
+    finally:
+        nodes.platform.shell(worker, "systemctl start kubelet")
+        nodes.wait_until_well()
+
+
+def test_control_planes_count_for_the_alerts(nodes):
+    """Within two minutes of the timer."""
+    for slot in nodes.control_planes:
+        told = nodes.platform.shell(slot, "cat /var/lib/prometheus/node-exporter/kubernetes.prom")
+        assert "kubernetes_pods_without_node 0" in told
+        assert all(f'kubernetes_nodes_not_ready{{zone="{zone}"}} 0' in told for zone in set(nodes.zones.values()))
+        ends = nodes.platform.shell(slot, "cat /var/lib/prometheus/node-exporter/certificate_kubelet.prom")
+        assert 'path="/etc/kubernetes/platform/tls/kubelet.crt"' in ends
+
+
 def failed(page):
     """The automated controls that failed without a reason, by their numbers, and how many there are."""
     rows = re.findall(r"<tr><td>([\d.]+)</td>(.*?)</tr>", page.rpartition("<h2>All controls</h2>")[2])

@@ -29,10 +29,16 @@ def tasks():
     (play,) = yaml.safe_load(PLAYBOOK.read_text())
     lost = {"ansible.builtin.fail": {"msg": "away"}, "when": "inventory_hostname == lost"}
     # As the play has it; a host that is lost does not end it.
-    return play["any_errors_fatal"], [lost, *found, play["tasks"][-1]]
+    judged = {
+        "block": [{"ansible.builtin.command": "{{ benchmark }}", "changed_when": False}],
+        "always": play["tasks"][-1]["always"],
+    }
+    return play["any_errors_fatal"], [lost, *found, {**judged, "check_mode": False}]
 
 
-def play(path, lost="", check=False, listed="echo kubernetes/etcd/2026-11-30T00-25-09Z.db", **changes):
+def play(
+    path, lost="", check=False, benchmark="true", listed="echo kubernetes/etcd/2026-11-30T00-25-09Z.db", **changes
+):
     program = path / "backup"
     program.write_text(f"#!/bin/sh\n{listed}\n")
     program.chmod(0o755)
@@ -40,6 +46,7 @@ def play(path, lost="", check=False, listed="echo kubernetes/etcd/2026-11-30T00-
     settings = {
         "ansible_connection": "local",
         "lost": lost,
+        "benchmark": benchmark,
         "platform_name": "trading",
         "etcd": cases.etcd([f"ip-{slot}" for slot in cases.CONTROL]),
         "kubernetes_members": cases.MEMBERS,
@@ -71,6 +78,12 @@ def test_a_control_plane_that_is_lost_and_a_bucket_that_is_not_read_are_in_one_s
         "of trading is not well: control-1 could not be read; the backups in backups cannot be listed (no rights)."
         in said
     )
+
+
+def test_what_is_wrong_is_told_where_it_keeps_the_benchmark_from_its_answer(tmp_path):
+    code, said = play(tmp_path, benchmark="false", workers_1={"kubelet": "Connection refused"})
+    assert code != 0
+    assert "is not well: the kubelet of workers-1 does not answer (Connection refused)." in said
 
 
 def test_workers_alone_are_told_as_well(tmp_path):
