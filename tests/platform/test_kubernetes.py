@@ -344,7 +344,7 @@ def test_a_reset_host_is_clean_and_joins_anew(nodes):
     slot = nodes.control_planes[0]
     arguments = ["-e", f"node={slot}", "-e", f"reset_confirm={slot}"]
     with faults.under_load(nodes, "reset of a control plane, which joins anew") as run:
-        cut_off("reset_kubernetes", arguments, "forget | Undo what kubeadm has done", 1)
+        cut_off("reset_kubernetes", arguments, "undo | Undo what kubeadm has done", 1)
         playbook_changes("reset_kubernetes", *arguments)
         left = nodes.platform.shell(
             slot, "ls /etc/kubernetes /var/lib/etcd/data /usr/local/bin/kubeadm 2>/dev/null; pidof kubelet etcd; true"

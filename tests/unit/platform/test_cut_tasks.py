@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 #: As ansible-playbook shows a task of a role or of an imported file: "restart | Restart etcd".
@@ -21,10 +22,20 @@ def named_tasks():
                 yield f"{path.name}:{node.lineno}", node.value
 
 
+def shown_names(tasks):
+    """The names of tasks that a run shows: what is imported shows its own tasks, and a block shows those in it."""
+    for task in tasks:
+        for inner in ("block", "rescue", "always", "pre_tasks", "tasks", "post_tasks", "handlers"):
+            yield from shown_names(task.get(inner, []))
+        if not any(key.startswith("ansible.builtin.import_") or key in ("block", "hosts") for key in task):
+            yield task.get("name", "")
+
+
 @pytest.fixture(scope="module")
 def tasks():
     files = [*(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "playbooks").rglob("*.yml")]
-    return [line.partition("- name: ")[2] for path in files for line in path.read_text().splitlines()]
+    found = [yaml.safe_load(path.read_text()) for path in files]
+    return [name for document in found if isinstance(document, list) for name in shown_names(document)]
 
 
 @pytest.mark.parametrize(("place", "name"), list(named_tasks()))
