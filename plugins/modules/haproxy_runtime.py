@@ -61,6 +61,10 @@ options:
     description: Take a server away although it is the last one up of a service.
     type: bool
     default: false
+  keep_last:
+    description: Leave a server in the services whose last one up it is, rather than fail.
+    type: bool
+    default: false
   allow_missing:
     description: Change nothing, rather than fail, when there is no such server.
     type: bool
@@ -160,7 +164,9 @@ def set_state(module, runtime):
     members = chosen(servers, params["server"], params["service"], params["allow_missing"])
     changes = [entry for entry in members if entry["administrative"] != wanted]
     last = [] if wanted == "ready" or params["allow_last"] else left_without(servers, changes)
-    if last:
+    if params["keep_last"]:
+        changes = [entry for entry in changes if entry["service"] not in last]
+    elif last:
         raise RuntimeFault(
             "%s is the last server that is up of %s; bring another one up first (for a PostgreSQL leader: switch over)."
             % (params["server"], ", ".join(last))
@@ -192,7 +198,7 @@ def end_sessions(module, runtime):
 
     def busy():
         members = chosen(runtime.servers(), params["server"], params["service"], params["allow_missing"])
-        return [entry for entry in members if entry["sessions"]]
+        return [entry for entry in members if entry["sessions"] and entry["administrative"] != "ready"]
 
     left = wait_for(busy, params["drain_timeout"])
     if left and not params["shutdown_sessions"]:
@@ -237,6 +243,7 @@ def main():
             "state": {"type": "str", "choices": ["ready", "drain", "maint"], "default": "ready"},
             "save_command": {"type": "list", "elements": "str", "default": []},
             "allow_last": {"type": "bool", "default": False},
+            "keep_last": {"type": "bool", "default": False},
             "allow_missing": {"type": "bool", "default": False},
             "drain_timeout": {"type": "int", "default": 0},
             "shutdown_sessions": {"type": "bool", "default": False},

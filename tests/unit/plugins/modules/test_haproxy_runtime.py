@@ -46,6 +46,7 @@ class FakeModule:
             "state": "drain",
             "save_command": ["save"],
             "allow_last": False,
+            "keep_last": False,
             "allow_missing": False,
             "drain_timeout": 5,
             "shutdown_sessions": False,
@@ -102,6 +103,15 @@ def test_the_last_server_is_kept_unless_it_may_go():
         haproxy_runtime.set_state(FakeModule(), runtime)
     assert runtime.orders == []
     assert haproxy_runtime.set_state(FakeModule(allow_last=True), runtime)
+
+
+def test_where_a_server_is_the_last_it_may_stay_and_leave_the_other_services():
+    runtime = FakeRuntime()
+    runtime.state["web", "b"]["status"] = "DOWN"
+    runtime.state["web", "a"]["sessions"] = 1000
+    assert haproxy_runtime.set_state(FakeModule(keep_last=True), runtime)
+    assert runtime.orders == ["set server raw/a state drain"]
+    assert haproxy_runtime.set_state(FakeModule(keep_last=True), runtime) is None
 
 
 def test_sessions_that_do_not_end_are_an_error_or_are_ended():
