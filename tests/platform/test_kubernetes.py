@@ -385,6 +385,8 @@ def test_a_rolling_deployment_answers_each_request(nodes):
 
 def test_pods_of_a_terminated_worker_start_elsewhere_and_it_is_replaced(nodes):
     """Requests may fail until its node is known to be gone, and none later; writes go on."""
+    # What came before may have left both pods on one node.
+    nodes.roll_workload()
     with faults.under_load(nodes, "worker terminated and replaced") as run:
         victim = nodes.workload_nodes()[-1]
         run["moment"] = time.monotonic()
