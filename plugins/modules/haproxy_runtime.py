@@ -165,7 +165,7 @@ def set_state(module, runtime):
     changes = [entry for entry in members if entry["administrative"] != wanted]
     last = [] if wanted == "ready" or params["allow_last"] else left_without(servers, changes)
     if params["keep_last"]:
-        changes = [entry for entry in changes if entry["service"] not in last]
+        members, changes = ([entry for entry in each if entry["service"] not in last] for each in (members, changes))
     elif last:
         raise RuntimeFault(
             "%s is the last server that is up of %s; bring another one up first (for a PostgreSQL leader: switch over)."

@@ -109,7 +109,8 @@ def test_where_a_server_is_the_last_it_may_stay_and_leave_the_other_services():
     runtime = FakeRuntime()
     runtime.state["web", "b"]["status"] = "DOWN"
     runtime.state["web", "a"]["sessions"] = 1000
-    assert haproxy_runtime.set_state(FakeModule(keep_last=True), runtime)
+    diff = haproxy_runtime.set_state(FakeModule(keep_last=True), runtime)
+    assert diff == {"before": "raw/a ready\n", "after": "raw/a drain\n"}
     assert runtime.orders == ["set server raw/a state drain"]
     assert haproxy_runtime.set_state(FakeModule(keep_last=True), runtime) is None
 
