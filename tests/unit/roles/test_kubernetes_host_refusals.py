@@ -81,7 +81,8 @@ def variables(host, path, ports):
     if group == "upgrade":
         view = {"finished": True, "made_with": {"service_network": "172.20.0.0/16"}}
         own = {"__kubernetes_plan": {"error": ""}, "__kubernetes_fixed": given, "kubernetes_network": "vpc_routes"}
-        return {**common, **own, "__kubernetes_view": view}
+        settings = yaml.safe_load((ROLES / "kubernetes/vars/main.yml").read_text())
+        return {**common, **own, "__kubernetes_view": view, "__kubernetes_views": settings["__kubernetes_views"]}
     if group == "endpoint":
         own = {"kubernetes_endpoint": "127.0.0.1", "__kubernetes_port": ports[given["open"]], "__kubernetes_nlb": False}
         return {**common, **own}
