@@ -104,7 +104,7 @@ def test_each_step_starts_the_api_server(given):
 
 
 @pytest.mark.parametrize(
-    ("task", "told"), [("restart", False), ("rotate", False), ("renew", False), ("rotate_key_step", True)]
+    ("task", "told"), [("restart", False), ("rotate", False), ("rotate_key_step", True)]
 )
 def test_only_who_has_told_the_cluster_marks_what_is_described_as_applied(tmp_path, task, told):
     """Others leave the mark that was there, without the word of what was cut off."""
