@@ -402,7 +402,7 @@ OPERATIONS = {
     ),
     "renewal of kubeadm's certificates": Operation(
         "renew_certificates_kubernetes",
-        "one control plane after the other",
+        "one control plane after the other, each by the program of its timer",
         lambda _nodes, _leader: ["-e", "kubernetes_renew_days=400"],
     ),
     "replacement of a living control plane": Operation(

@@ -159,6 +159,43 @@ def test_etcd_is_on_its_volume_which_is_tied_to_this_node(root):
     assert "/var/lib/etcd" in shown
 
 
+def certificate(root, file):
+    return root.check_output(f"openssl x509 -noout -enddate -fingerprint -in /etc/kubernetes/pki/{file}.crt")
+
+
+def starts(root):
+    """When each part of the control plane and the kubelet started, by name."""
+    parts = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+    return {part: root.check_output(f"ps -o lstart= -p $(pidof {part})") for part in parts}
+
+
+def test_the_timer_of_the_certificates_runs_and_has_nothing_to_renew(root):
+    timer = root.service("kubernetes-certificates.timer")
+    assert timer.is_running and timer.is_enabled
+    before = starts(root)
+    root.check_output("systemctl start kubernetes-certificates.service")
+    assert starts(root) == before
+    ends = root.file("/var/lib/prometheus/node-exporter/kubernetes_certificates.prom").content_string
+    assert 'name="apiserver",path="/etc/kubernetes/pki/apiserver.crt"' in ends
+    assert 'name="scheduler.conf",path="/etc/kubernetes/scheduler.conf"' in ends
+
+
+def test_renewed_certificates_are_served_and_only_two_parts_start_anew(root, cluster):
+    names = ("apiserver", "apiserver-kubelet-client", "etcd/server", "etcd/peer", "front-proxy-client")
+    before, former = starts(root), [certificate(root, name) for name in names]
+    assert len(json.loads(root.check_output("kubernetes-certificates renew 400"))["renewed"]) > 8
+    now = starts(root)
+    changed = {part for part in now if now[part] != before[part]}
+    assert changed == {"kube-controller-manager", "kube-scheduler"}
+    assert all(certificate(root, name) != old for name, old in zip(names, former, strict=True))
+    greeting = "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null"
+    assert root.check_output(f"{greeting} | openssl x509 -noout -enddate -fingerprint") == certificate(root, "apiserver")
+    # The kubelet takes the API server's.
+    for node in cluster.items("nodes"):
+        assert cluster.run(f"get --raw /api/v1/nodes/{node['metadata']['name']}/proxy/healthz").stdout == "ok"
+    assert not root.file("/etc/kubernetes/platform/renewal").exists
+
+
 def test_the_timer_of_the_snapshots_runs_and_one_is_whole_on_the_volume_and_in_s3(root, planted):
     timer = root.service("kubernetes-backup.timer")
     assert timer.is_running and timer.is_enabled

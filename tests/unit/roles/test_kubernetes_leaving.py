@@ -98,18 +98,20 @@ class Balancer:
 
 
 @pytest.mark.parametrize(
-    ("drained", "leaving", "keep", "orders"),
+    ("operation", "drained", "leaving", "keep", "orders"),
     [
-        (True, "control-1", "", ["drain"]),
+        ("leave", True, "control-1", "", ["drain"]),
         # A budget that keeps its pods: the node is given back, and so is what HAProxy sends there.
-        (False, "control-1", "", ["drain", "ready"]),
+        ("leave", False, "control-1", "", ["drain", "ready"]),
         # The slot has its new instance already.
-        (True, "control-1", OWN, []),
+        ("leave", True, "control-1", OWN, []),
         # Not described any more: haproxy.yml has left it out.
-        (True, "control-4", "", []),
+        ("leave", True, "control-4", "", []),
+        ("upgrade_node", True, "control-1", "", ["drain"]),
+        ("upgrade_node", False, "control-1", "", ["drain", "ready"]),
     ],
 )
-def test_haproxy_leaves_a_node_out_before_it_loses_its_pods(tmp_path, drained, leaving, keep, orders):
+def test_haproxy_leaves_a_node_out_before_it_loses_its_pods(tmp_path, operation, drained, leaving, keep, orders):
     balancer = Balancer(tmp_path / "admin.sock")
     (tmp_path / "edge.yml").write_text((TASKS / "edge.yml").read_text())
     begun = tasks("drain")
@@ -121,14 +123,17 @@ def test_haproxy_leaves_a_node_out_before_it_loses_its_pods(tmp_path, drained, l
     (tmp_path / "drain.yml").write_text(yaml.safe_dump(begun))
     variables = {
         "kubernetes_keep_node": keep,
-        "__kubernetes_leaving": leaving,
+        **({"__kubernetes_leaving": leaving} if operation == "leave" else {"__kubernetes_slot": leaving}),
+        "__kubernetes_is_control_plane": False,
         "__kubernetes_leaving_is_control_plane": True,
         "__haproxy_socket": str(tmp_path / "admin.sock"),
         "__haproxy_state_command": "/bin/true",
     }
+    (given,) = (task["vars"] for task in tasks(operation) if task.get("ansible.builtin.include_tasks") == "drain.yml")
     include = {
         "ansible.builtin.include_tasks": {"file": "drain.yml", "apply": {"run_once": True}},
         "run_once": True,
+        "vars": given,
     }
     after = {"ansible.builtin.debug": {"msg": "WENT ON"}}
     play = {"hosts": "control-2,control-3", "gather_facts": False, "any_errors_fatal": True, "tasks": [include, after]}
