@@ -159,7 +159,7 @@ def test_etcd_is_on_its_volume_which_is_tied_to_this_node(root):
     assert "/var/lib/etcd" in shown
 
 
-def certificate(root, file):
+def shown(root, file):
     return root.check_output(f"openssl x509 -noout -enddate -fingerprint -in /etc/kubernetes/pki/{file}.crt")
 
 
@@ -182,14 +182,14 @@ def test_the_timer_of_the_certificates_runs_and_has_nothing_to_renew(root):
 
 def test_renewed_certificates_are_served_and_only_two_parts_start_anew(root, cluster):
     names = ("apiserver", "apiserver-kubelet-client", "etcd/server", "etcd/peer", "front-proxy-client")
-    before, former = starts(root), [certificate(root, name) for name in names]
+    before, former = starts(root), [shown(root, name) for name in names]
     assert len(json.loads(root.check_output("kubernetes-certificates renew 400"))["renewed"]) > 8
     now = starts(root)
     changed = {part for part in now if now[part] != before[part]}
     assert changed == {"kube-controller-manager", "kube-scheduler"}
-    assert all(certificate(root, name) != old for name, old in zip(names, former, strict=True))
+    assert all(shown(root, name) != old for name, old in zip(names, former, strict=True))
     greeting = "openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null"
-    assert root.check_output(f"{greeting} | openssl x509 -noout -enddate -fingerprint") == certificate(root, "apiserver")
+    assert root.check_output(f"{greeting} | openssl x509 -noout -enddate -fingerprint") == shown(root, "apiserver")
     # The kubelet takes the API server's.
     for node in cluster.items("nodes"):
         assert cluster.run(f"get --raw /api/v1/nodes/{node['metadata']['name']}/proxy/healthz").stdout == "ok"

@@ -103,9 +103,7 @@ def test_each_step_starts_the_api_server(given):
     assert len({given[host][2] for host in ("before-rotations", "added", "promoted", "dropped")}) == 4
 
 
-@pytest.mark.parametrize(
-    ("task", "told"), [("restart", False), ("rotate", False), ("rotate_key_step", True)]
-)
+@pytest.mark.parametrize(("task", "told"), [("restart", False), ("rotate", False), ("rotate_key_step", True)])
 def test_only_who_has_told_the_cluster_marks_what_is_described_as_applied(tmp_path, task, told):
     """Others leave the mark that was there, without the word of what was cut off."""
     text = (ROLE / "tasks" / f"{task}.yml").read_text()
