@@ -38,6 +38,7 @@ class Host:
         #: What the parts' health depends on: the content of each of the files.
         self.good = {"former", "new"}
         self.read = {}
+        self.kubelet = True
 
     def kubeadm(self, *words):
         self.said.append(words)
@@ -97,6 +98,12 @@ def script(tmp_path):
     return found
 
 
+def host_says(made, argv):
+    assert argv == ["systemctl", "is-active", "kubelet"]
+    if not made.kubelet:
+        raise made.script.Failure("systemctl is-active kubelet ended with 3: ")
+
+
 @pytest.fixture
 def host(script, tmp_path, monkeypatch):
     place = tmp_path / "kubernetes"
@@ -110,6 +117,7 @@ def host(script, tmp_path, monkeypatch):
     for path in script.AUTHORITIES:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_text(AUTHORITY)
+    script.run = lambda argv: host_says(made, argv)
     script.kubeadm, script.kubectl, script.healthy = made.kubeadm, made.kubectl, made.healthy
     script.running = lambda: dict(made.parts)
     script.served = lambda *words: made.read.setdefault(words[2], made.content())
@@ -129,6 +137,10 @@ def test_nothing_is_renewed_before_its_time_and_the_ends_are_told(script, host, 
     name = f'platform_certificate_not_after_seconds{{name="etcd-server",path="{host.place}/pki/etcd/server.crt"}}'
     assert metrics(tmp_path)[name] == str(int(NOW + 300 * DAY))
     assert metrics(tmp_path)["kubernetes_certificates_checked_timestamp_seconds"] == str(int(NOW))
+    # Also of one that kubeadm does not renew; of one that is not there nothing.
+    assert [name for name in metrics(tmp_path) if "etcd-peer" in name or "super-admin" in name] == [
+        f'platform_certificate_not_after_seconds{{name="etcd-peer",path="{host.place}/pki/etcd/peer.crt"}}'
+    ]
     assert not host.copies.exists()
 
 
@@ -140,7 +152,7 @@ def test_all_are_renewed_when_one_ends_soon_and_the_two_parts_start_anew(script,
     assert sorted(host.read) == ["pki/apiserver", "pki/etcd/peer", "pki/etcd/server"]
     assert all(content == {"new"} for content in host.read.values())
     assert not host.copies.exists()
-    assert set(metrics(tmp_path).values()) == {str(int(NOW + YEAR)), str(int(NOW))}
+    assert [int(end) for end in metrics(tmp_path).values()].count(int(NOW + YEAR)) == len(NAMES)
     assert script.renew(60, now=lambda: NOW) == []
 
 
@@ -204,6 +216,11 @@ def test_nothing_is_touched_while_something_else_changes_the_host(script, host):
         with pytest.raises(script.Failure, match=re.escape(f"being rotated ({path} holds more than one)")):
             script.renew(60, now=lambda: NOW)
         (host.place / path).write_text(AUTHORITY)
+
+    host.kubelet = False
+    with pytest.raises(script.Failure, match="systemctl is-active kubelet ended with 3"):
+        script.renew(60, now=lambda: NOW)
+    host.kubelet = True
 
     def not_ready(_login, *_words):
         raise script.Failure("kubectl ended with 1: [-]etcd failed")
