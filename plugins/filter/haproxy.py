@@ -127,24 +127,36 @@ def haproxy_kubernetes(settings, workers, domain):
     ordered = sorted(published, key=lambda item: -len((item.get("path") or "").rstrip("/")))
     rules = ["use_backend kubernetes-%s if %s" % (item["name"], _condition(item)) for item in ordered]
     known = " or ".join(_condition(item) for item in published)
-    api = {
-        "name": "kubernetes",
-        "mode": "tcp",
-        "ports": [settings["port"]],
-        "required": False,
-        "timeouts": {"client": "24h", "server": "24h"},
-        "backend": {
-            "component": "kubernetes_control_plane",
-            "port": settings["server_port"],
-            "authority": "kubernetes",
-            # Every API server has the endpoint's name in its certificate, whatever its own is.
-            "verify_name": "kubernetes.%s" % domain,
-            "on_marked_down": "shutdown-sessions",
-            "check": dict(_OFTEN, path="/readyz", tls=True),
-        },
+    backend = {
+        "component": "kubernetes_control_plane",
+        "port": settings["server_port"],
+        "authority": "kubernetes",
+        # Every API server has the endpoint's name in its certificate, whatever its own is.
+        "verify_name": "kubernetes.%s" % domain,
+        "on_marked_down": "shutdown-sessions",
+        # From a host that is lost no answer comes; the first new try goes to another one, not only the last.
+        "config": ["option redispatch 1"],
     }
+    common = {"mode": "tcp", "timeouts": {"client": "24h", "server": "24h", "connect": "1s"}}
+    without_etcd = "/readyz?exclude=etcd&exclude=etcd-readiness"
+    api = [
+        {
+            **common,
+            "name": "kubernetes",
+            "ports": [settings["port"]],
+            "required": False,
+            "fallback": "kubernetes-without-etcd",
+            "backend": dict(backend, check=dict(_OFTEN, path="/readyz", tls=True)),
+        },
+        # While etcd elects a leader no API server is ready, and each of them answers as soon as it has.
+        {
+            **common,
+            "name": "kubernetes-without-etcd",
+            "backend": dict(backend, check=dict(_OFTEN, path=without_etcd, tls=True)),
+        },
+    ]
     if not servers:
-        return [api]
+        return api
     front = {
         "name": "kubernetes-services",
         "mode": "http",
@@ -157,7 +169,7 @@ def haproxy_kubernetes(settings, workers, domain):
     }
     if settings.get("certificates"):
         front["certificates"] = settings["certificates"]
-    return [api, front] + [_published(item, servers) for item in published]
+    return [*api, front] + [_published(item, servers) for item in published]
 
 
 def _condition(item):

@@ -257,8 +257,24 @@ def test_the_api_of_kubernetes_is_served_by_who_is_ready_and_verified_by_the_clu
     assert [line.split()[1:3] for line in servers] == [
         [f"control-{n}", f"control-{n}.lab.internal:6443"] for n in (1, 2, 3)
     ]
+    # One that does not connect is left for another one within a second.
+    assert "    option redispatch 1" in lines and "    timeout connect 1s" in lines
     assert all("/authorities/kubernetes.crt verifyhost kubernetes.lab.internal" in line for line in servers)
     assert all(" check-ssl check-sni kubernetes.lab.internal" in line and " ssl " not in line for line in servers)
+
+
+def test_while_no_api_server_is_ready_they_are_asked_that_only_etcd_keeps_from_it(render):
+    text = kubernetes(render)
+    assert "    use_backend kubernetes-without-etcd if { nbsrv(kubernetes) lt 1 }" in section(
+        text, "frontend kubernetes"
+    )
+    ready, waiting = (
+        [line for line in section(text, f"backend {name}") if not line.startswith("backend")]
+        for name in ("kubernetes", "kubernetes-without-etcd")
+    )
+    check = "    http-check send meth GET uri /readyz"
+    assert [line.replace("?exclude=etcd&exclude=etcd-readiness", "") for line in waiting] == ready
+    assert f"{check}?exclude=etcd&exclude=etcd-readiness" in waiting
 
 
 def test_published_services_of_kubernetes_follow_the_workers(render):
@@ -298,12 +314,12 @@ def test_the_longest_path_of_a_host_comes_first_and_its_certificate_may_be_ones_
         {"name": "v1", "host": "a.lab.internal", "path": "/v1", **ports},
         {"name": "old", "host": "a.lab.internal", "path": "/v1/old/", **ports},
     ]
-    front = haproxy_kubernetes({**settings, "published": published}, ["workers-1"], "lab.internal")[1]
+    front = haproxy_kubernetes({**settings, "published": published}, ["workers-1"], "lab.internal")[2]
     assert [line.split()[1] for line in front["config"][1:]] == ["kubernetes-old", "kubernetes-v1", "kubernetes-all"]
     assert "{ path_beg /v1/old/ }" in front["config"][1] and "//" not in front["config"][1]
     assert front["certificates"] == ["shop"]
     # A dictionary of one's own may have no list at all.
-    assert len(haproxy_kubernetes(settings, ["workers-1"], "lab.internal")) == 2
+    assert len(haproxy_kubernetes(settings, ["workers-1"], "lab.internal")) == 3
 
 
 GOOD = {"name": "web", "host": "web.lab.internal", "node_port": 30080, "path": "/v1", "check": "/healthz?full=1"}
@@ -340,4 +356,5 @@ def test_two_published_services_may_not_take_the_same_requests():
 def test_without_workers_or_published_services_nothing_of_them_is_served(render):
     assert "    http-request return status 404" in section(kubernetes(render), "frontend kubernetes-services")
     settings = {"port": 6443, "server_port": 6443, "services_port": 8443, "published": PUBLISHED}
-    assert [service["name"] for service in haproxy_kubernetes(settings, [], "lab.internal")] == ["kubernetes"]
+    names = [service["name"] for service in haproxy_kubernetes(settings, [], "lab.internal")]
+    assert names == ["kubernetes", "kubernetes-without-etcd"]
