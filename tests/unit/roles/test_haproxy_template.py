@@ -268,13 +268,16 @@ def test_while_no_api_server_is_ready_they_are_asked_that_only_etcd_keeps_from_i
     assert "    use_backend kubernetes-without-etcd if { nbsrv(kubernetes) lt 1 }" in section(
         text, "frontend kubernetes"
     )
-    ready, waiting = (
-        [line for line in section(text, f"backend {name}") if not line.startswith("backend")]
-        for name in ("kubernetes", "kubernetes-without-etcd")
-    )
-    check = "    http-check send meth GET uri /readyz"
-    assert [line.replace("?exclude=etcd&exclude=etcd-readiness", "") for line in waiting] == ready
-    assert f"{check}?exclude=etcd&exclude=etcd-readiness" in waiting
+    ready, waiting = (section(text, f"backend {name}") for name in ("kubernetes", "kubernetes-without-etcd"))
+    assert [line for line in waiting if "http-check" in line] == [
+        "    http-check send meth GET uri /readyz",
+        "    http-check expect status 500",
+        "    http-check connect default",
+        "    http-check send meth GET uri /readyz?exclude=etcd&exclude=etcd-readiness",
+        "    http-check expect status 200",
+    ]
+    servers, others = ([line for line in lines if line.startswith("    server ")] for lines in (ready, waiting))
+    assert [line.replace("inter 1s downinter 1s", "inter 500ms downinter 500ms") for line in others] == servers
 
 
 def test_published_services_of_kubernetes_follow_the_workers(render):
