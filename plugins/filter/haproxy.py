@@ -134,15 +134,13 @@ def haproxy_kubernetes(settings, workers, domain):
         # Every API server has the endpoint's name in its certificate, whatever its own is.
         "verify_name": "kubernetes.%s" % domain,
         "on_marked_down": "shutdown-sessions",
+        # From a host that is lost no answer comes; the first new try goes to another one, not only the last.
+        "config": ["option redispatch 1"],
     }
-    # From a host that is lost no answer comes; the first new try goes to another one, not only the last.
-    tries = ["option redispatch 1"]
+    well = dict(_OFTEN, path="/readyz", tls=True)
+    waiting = dict(well, fast_interval="1s", expect="500")
+    waiting["then"] = [{"path": "/readyz?exclude=etcd&exclude=etcd-readiness"}]
     common = {"mode": "tcp", "timeouts": {"client": "24h", "server": "24h", "connect": "1s"}}
-    without_etcd = [
-        "http-check connect default",
-        "http-check send meth GET uri /readyz?exclude=etcd&exclude=etcd-readiness",
-        "http-check expect status 200",
-    ]
     api = [
         {
             **common,
@@ -150,18 +148,14 @@ def haproxy_kubernetes(settings, workers, domain):
             "ports": [settings["port"]],
             "required": False,
             "fallback": "kubernetes-without-etcd",
-            "backend": dict(backend, config=tries, check=dict(_OFTEN, path="/readyz", tls=True)),
+            "backend": dict(backend, check=well),
         },
         # While etcd elects a leader no API server is ready, and each of them answers as soon as it has. One is up here
         # only as long as it is not ready: its connections come again then, and none stays where nobody looks at etcd.
         {
             **common,
             "name": "kubernetes-without-etcd",
-            "backend": dict(
-                backend,
-                config=tries + without_etcd,
-                check=dict(_OFTEN, fast_interval="1s", path="/readyz", expect="500", tls=True),
-            ),
+            "backend": dict(backend, check=waiting),
         },
     ]
     if not servers:

@@ -270,6 +270,7 @@ def test_while_no_api_server_is_ready_they_are_asked_that_only_etcd_keeps_from_i
     )
     ready, waiting = (section(text, f"backend {name}") for name in ("kubernetes", "kubernetes-without-etcd"))
     assert [line for line in waiting if "http-check" in line] == [
+        "    http-check connect default",
         "    http-check send meth GET uri /readyz",
         "    http-check expect status 500",
         "    http-check connect default",
