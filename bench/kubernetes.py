@@ -33,7 +33,7 @@ LOST = "control plane with etcd's leader lost: likewise"
 GOALS = {FROM_NOTHING: 240, UNCHANGED: 40, WORKER: 60, UPGRADE: 720, KILLED: 5, LOST: 5}
 BUILDS = [sys.executable, "-m", "lab.builds", "kubernetes-1.36", "kubernetes-1.37"]
 HOSTS_ALONE = ("-e", "platform_cloud=false")
-# The lab's etcd waits five seconds before it elects a leader, since its machine may be busy; by default it is one second.
+# The lab's etcd waits five seconds before it elects a leader, since its machine may be busy; the default is one.
 ETCD = ("-e", '{"kubernetes_etcd_args": {}}')
 
 
