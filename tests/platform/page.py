@@ -131,6 +131,9 @@ second into the API. Each pod counts its answers, so an answer that nobody gave 
 - **Failed**: requests to the workload that got no answer. **Refused**: writes that the API did not acknowledge, and the
   client did not repeat. **Lost**: acknowledged writes that were not there.
 
+etcd elects another leader after a second here, as it does by default; elsewhere the lab has it wait five, since its
+machine may be busy, and so it did in rows of commits before 44381c0.
+
 """
 KUBERNETES_COLUMNS = [
     "",
