@@ -81,7 +81,8 @@ def expressions():
 
 def test_what_the_rules_read_of_a_host_is_written_there(script, tmp_path):
     script.main()
-    written = (tmp_path / "kubernetes.prom").read_text() + (ROLE / "templates/backup.py.j2").read_text()
+    programs = [(ROLE / f"templates/{name}.py.j2").read_text() for name in ("backup", "certificates")]
+    written = "".join([(tmp_path / "kubernetes.prom").read_text(), *programs])
     read = set(re.findall(r"\bkubernetes_[a-z_]+", " ".join(expressions())))
     assert read and all(f"{name} " in written or f"{name}{{" in written for name in read)
 
