@@ -138,8 +138,8 @@ def haproxy_kubernetes(settings, workers, domain):
         "config": ["option redispatch 1"],
     }
     well = dict(_OFTEN, path="/readyz", tls=True)
-    waiting = dict(well, fast_interval="1s", expect="500")
-    waiting["then"] = [{"path": "/readyz?exclude=etcd&exclude=etcd-readiness"}]
+    only_etcd = {"path": "/readyz?exclude=etcd&exclude=etcd-readiness"}
+    waiting = dict(well, fast_interval="1s", expect="500", then=[only_etcd])
     common = {"mode": "tcp", "timeouts": {"client": "24h", "server": "24h", "connect": "1s"}}
     api = [
         {
@@ -172,7 +172,7 @@ def haproxy_kubernetes(settings, workers, domain):
     }
     if settings.get("certificates"):
         front["certificates"] = settings["certificates"]
-    return [*api, front] + [_published(item, servers) for item in published]
+    return [*api, front, *(_published(item, servers) for item in published)]
 
 
 def _condition(item):
