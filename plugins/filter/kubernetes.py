@@ -156,21 +156,6 @@ def kubernetes_args(arguments):
     ]
 
 
-def kubernetes_due(text, days):
-    """Return the certificates that end within some days, by name.
-
-    One that is missing is none of them: kubeadm renews it not, and only who began a cluster has super-admin.conf.
-
-    :arg text: what C(kubeadm certs check-expiration --output json) says, perhaps after lines of another kind.
-    """
-    listed = json.loads(text[text.index("{") :])["certificates"]
-    return sorted(
-        item["name"]
-        for item in listed
-        if not item.get("externallyManaged") and not item.get("missing") and item["residualTime"] < int(days) * 86400
-    )
-
-
 def kubernetes_keys(secrets, first):
     """Return all keys of encryption that the platform has, the oldest first: dicts C(number), C(name) and C(secret).
 
@@ -623,7 +608,6 @@ class FilterModule:
             "kubernetes_authority_step": kubernetes_authority_step,
             "kubernetes_ca": kubernetes_ca,
             "kubernetes_etcd_strangers": kubernetes_etcd_strangers,
-            "kubernetes_due": kubernetes_due,
             "kubernetes_etcd_fault": kubernetes_etcd_fault,
             "kubernetes_fixed_fault": kubernetes_fixed_fault,
             "kubernetes_host_fault": kubernetes_host_fault,

@@ -15,10 +15,17 @@ from ansible_collections.selfhosted.ec2.plugins.module_utils import certificates
 BASE = "/etc/kubernetes"
 PKI = BASE + "/pki"
 KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+KUBELET_SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 KUBECONFIGS = tuple(f"{BASE}/{name}.conf" for name in ("admin", "controller-manager", "scheduler", "kubelet"))
 #: Each authority with what it signs, as kubeadm's page "PKI certificates and requirements" has it.
 SIGNED = {
-    f"{PKI}/ca.crt": [f"{PKI}/apiserver.crt", f"{PKI}/apiserver-kubelet-client.crt", *KUBECONFIGS[:3], KUBELET],
+    f"{PKI}/ca.crt": [
+        f"{PKI}/apiserver.crt",
+        f"{PKI}/apiserver-kubelet-client.crt",
+        *KUBECONFIGS[:3],
+        KUBELET,
+        KUBELET_SERVING,
+    ],
     f"{PKI}/front-proxy-ca.crt": [f"{PKI}/front-proxy-client.crt"],
     f"{PKI}/etcd/ca.crt": [
         f"{PKI}/apiserver-etcd-client.crt",
@@ -27,7 +34,6 @@ SIGNED = {
 }
 #: What the platform's own authority has signed for a host.
 PLATFORM = (
-    f"{BASE}/platform/tls/kubelet.crt",
     f"{BASE}/platform/iam/iam.crt",
     f"{BASE}/platform/metrics-server/metrics-server.crt",
     f"{PKI}/external-etcd/apiserver.crt",

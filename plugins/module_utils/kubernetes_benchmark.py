@@ -216,7 +216,7 @@ CONTROLS = (
              automated=False),
     _control("4.2.8", WORKER, "Events of the kubelet are kept", "0 (no limit) or more",
              "kubelet", "eventRecordQPS", "least", 0, level=2, automated=False),
-    _control("4.2.9", WORKER, "The kubelet has a certificate", "set", "kubelet", "tlsCertFile", "set", None,
+    _control("4.2.9", WORKER, "The kubelet has a certificate", "true", "kubelet", "serverTLSBootstrap", "is", True,
              automated=False),
     _control("4.2.10", WORKER, "The kubelet renews its client certificate", "true",
              "kubelet", "rotateCertificates", "is", True),

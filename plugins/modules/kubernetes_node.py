@@ -39,7 +39,7 @@ options:
     description:
       - "V(drained): without pods that can run elsewhere, and none is placed there."
       - "V(schedulable): no longer cordoned, if this module has done that."
-      - "V(absent): the cluster does not know the node."
+      - "V(absent): the cluster does not know the node, and approves no certificate for its kubelet."
     type: str
     choices: [drained, schedulable, absent]
     required: true
@@ -80,6 +80,9 @@ evicted:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes, kubernetes_nodes
 
+#: What the role's program kubernetes-serving notes of nodes.
+SERVING_NAMES = "/api/v1/namespaces/kube-system/configmaps/kubernetes-serving-names"
+
 
 def wanted(node, state):
     """Tell whether a node is not yet as I(state) says, as far as the node itself tells."""
@@ -109,6 +112,8 @@ def run(params, api, check_mode):
         elif params["state"] == "schedulable":
             kubernetes_nodes.uncordon(api, node)
         else:
+            # Nothing that shows its names is approved any more.
+            api.call("PATCH", SERVING_NAMES, {"data": {name: None}}, "application/merge-patch+json", missing_ok=True)
             api.call("DELETE", f"/api/v1/nodes/{name}", missing_ok=True)
     return result
 

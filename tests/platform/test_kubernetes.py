@@ -161,8 +161,11 @@ def test_control_planes_count_for_the_alerts(nodes):
         told = nodes.platform.shell(slot, "cat /var/lib/prometheus/node-exporter/kubernetes.prom")
         assert "kubernetes_pods_without_node 0" in told
         assert all(f'kubernetes_nodes_not_ready{{zone="{zone}"}} 0' in told for zone in set(nodes.zones.values()))
-        ends = nodes.platform.shell(slot, "cat /var/lib/prometheus/node-exporter/certificate_kubelet.prom")
-        assert 'path="/etc/kubernetes/platform/tls/kubelet.crt"' in ends
+        nodes.platform.shell(slot, "systemctl start kubernetes-serving")
+        served = nodes.platform.shell(slot, "cat /var/lib/prometheus/node-exporter/kubernetes_serving.prom")
+        ends = re.findall(r'kubernetes_kubelet_certificate_not_after_seconds{node="(.+)"}', served)
+        assert sorted(ends) == sorted(nodes.names.values())
+        assert "kubernetes_kubelet_requests_refused 0" in served
 
 
 def failed(page):

@@ -72,16 +72,16 @@ def test_the_parts_run_with_the_described_version(cluster):
 
 
 def test_the_api_server_verifies_kubelets_and_they_run_with_what_is_described(cluster):
-    """Asked through the API server, which trusts the platform's CA alone."""
+    """Asked through the API server, which trusts the cluster's CA alone."""
     for item in cluster.items("nodes"):
         shown = cluster.do(f"get --raw /api/v1/nodes/{item['metadata']['name']}/proxy/configz")
         config = json.loads(shown)["kubeletconfig"]
-        assert config["tlsCertFile"] == f"{BASE}/tls/kubelet.crt"
+        assert config["serverTLSBootstrap"] is True and "tlsCertFile" not in config
         assert config["authentication"]["anonymous"]["enabled"] is False
         assert config["providerID"] == item["spec"]["providerID"]
         assert (config["seccompDefault"], config["podPidsLimit"]) == (True, 4096)
     (server,) = cluster.items("pods -n kube-system -l component=kube-apiserver")
-    assert f"--kubelet-certificate-authority={BASE}/tls/ca.crt" in server["spec"]["containers"][0]["command"]
+    assert f"--kubelet-certificate-authority=/etc/kubernetes/pki/ca.crt" in server["spec"]["containers"][0]["command"]
 
 
 def test_logs_of_pods_on_both_nodes_can_be_read(cluster, pods):

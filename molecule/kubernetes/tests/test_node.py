@@ -106,9 +106,9 @@ def test_the_api_is_reached_by_its_name_through_haproxy(host):
     assert read(host, line) == "ok"
 
 
-def test_the_kubelet_serves_with_the_platforms_certificate(host, name):
+def test_the_kubelet_serves_a_certificate_of_the_cluster(host, name):
     address = metadata(host, "local-ipv4")
-    authority = f"-CAfile {BASE}/tls/ca.crt -verify_return_error"
+    authority = f"-CAfile /etc/kubernetes/pki/ca.crt -verify_return_error"
     with host.sudo():
         for wanted in (f"-verify_hostname {name}", f"-verify_ip {address}"):
             shown = host.run(f"openssl s_client -connect {address}:10250 {authority} {wanted} -brief </dev/null 2>&1")
@@ -116,7 +116,7 @@ def test_the_kubelet_serves_with_the_platforms_certificate(host, name):
 
 
 def test_the_kubelet_answers_nobody_without_a_login(host, name):
-    way = f"--cacert {BASE}/tls/ca.crt --resolve {name}:10250:{metadata(host, 'local-ipv4')}"
+    way = f"--cacert /etc/kubernetes/pki/ca.crt --resolve {name}:10250:{metadata(host, 'local-ipv4')}"
     assert read(host, f"curl -sS -m 5 -o /dev/null -w '%{{http_code}}' {way} https://{name}:10250/pods") == "401"
     assert not re.search(r":10255\s", host.check_output("ss -Hltn"))
 

@@ -140,15 +140,15 @@ def test_metrics_of_both_nodes_are_there(root):
 
 def test_metrics_server_is_verified_and_verifies(root):
     (service,) = items(root, "apiservices --field-selector metadata.name=v1beta1.metrics.k8s.io")
-    authority = root.file("/etc/kubernetes/platform/tls/ca.crt").content_string
+    authority = root.file("/etc/kubernetes/platform/metrics-server/ca.crt").content_string
     assert base64.b64decode(service["spec"]["caBundle"]).decode().strip() == authority.strip()
     assert not service["spec"].get("insecureSkipTLSVerify")
     assert {state["type"]: state["status"] for state in service["status"]["conditions"]} == {"Available": "True"}
     (pod,) = items(root, "pods -n kube-system -l app=metrics-server")
     arguments = pod["spec"]["containers"][0]["args"]
-    assert "--kubelet-certificate-authority=/etc/platform/ca.crt" in arguments
+    assert "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt" in arguments
     assert not [argument for argument in arguments if argument.startswith("--kubelet-insecure-tls")]
-    checks = "-CAfile /etc/kubernetes/platform/tls/ca.crt -verify_return_error"
+    checks = "-CAfile /etc/kubernetes/platform/metrics-server/ca.crt -verify_return_error"
     name = "-verify_hostname metrics-server.kube-system.svc"
     shown = root.run(f"openssl s_client -connect {pod['status']['podIP']}:10250 {checks} {name} -brief </dev/null 2>&1")
     assert "Verification: OK" in shown.stdout, shown.stdout

@@ -10,7 +10,8 @@ import jinja2
 
 def load(template, **variables):
     """Render a template of a Python program with the role's variables; return it as a module; no main runs."""
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701 (Python, not HTML)
+    loader = jinja2.FileSystemLoader(template.parent)
+    environment = jinja2.Environment(loader=loader, autoescape=False)  # noqa: S701 (Python, not HTML)
     environment.filters.update(comment=lambda text: f"# {text}", to_json=json.dumps)
     text = environment.from_string(template.read_text()).render(ansible_managed="Managed", **variables)
     module = types.ModuleType(template.name.removesuffix(".j2"))

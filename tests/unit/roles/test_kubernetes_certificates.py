@@ -119,7 +119,7 @@ def host(script, tmp_path, monkeypatch):
         (place / path).write_text(AUTHORITY)
     script.run = lambda argv: host_says(made, argv)
     script.kubeadm, script.kubectl, script.healthy = made.kubeadm, made.kubectl, made.healthy
-    script.running = lambda: dict(made.parts)
+    script.running = lambda _parts: dict(made.parts)
     script.served = lambda *words: made.read.setdefault(words[2], made.content())
     monkeypatch.setattr(os, "kill", made.kill)
     return made

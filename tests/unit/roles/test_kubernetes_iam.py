@@ -94,7 +94,7 @@ def test_the_api_server_asks_the_authenticator_of_its_own_host(written):
     found = written["on"]["webhook"]
     (cluster,) = found["clusters"]
     assert cluster["cluster"]["server"] == "https://127.0.0.1:21362/authenticate"
-    assert cluster["cluster"]["certificate-authority"].endswith("/tls/ca.crt")
+    assert cluster["cluster"]["certificate-authority"].endswith("/iam/ca.crt")
     assert found["current-context"] == found["contexts"][0]["name"]
     assert found["contexts"][0]["context"] == {"cluster": cluster["name"], "user": found["users"][0]["name"]}
 

@@ -58,7 +58,7 @@ KUBELET = {
     "rotateCertificates": True,
     "seccompDefault": True,
     "streamingConnectionIdleTimeout": "5m0s",
-    "tlsCertFile": "/kubelet.crt",
+    "serverTLSBootstrap": True,
     "tlsCipherSuites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
 }
 MODES = {"etcd's data": 0o700, "PKI's certificates": 0o644, "kubelet's authority": 0o644, "PKI": 0o755}
@@ -266,7 +266,7 @@ BAD_HOST = {
     "4.2.6": (("kubelet", "makeIPTablesUtilChains"), False),
     "4.2.7": argument("kubelet", "hostname-override", "ip-10-20-0-4.ec2.internal"),
     "4.2.8": (("kubelet", "eventRecordQPS"), -1),
-    "4.2.9": (("kubelet", "tlsCertFile"), None),
+    "4.2.9": (("kubelet", "serverTLSBootstrap"), None),
     "4.2.10": (("kubelet", "rotateCertificates"), None),
     "4.2.11": (("kubelet", "featureGates"), {"RotateKubeletServerCertificate": False}),
     "4.2.12": (("kubelet", "tlsCipherSuites"), None),

@@ -201,18 +201,6 @@ def test_members_of_etcd_without_a_control_plane():
     assert filters.kubernetes_etcd_strangers(members, known) == members[2:]
 
 
-def test_certificates_that_end_soon_are_due():
-    listed = [
-        {"name": "apiserver", "residualTime": 86400 * 59, "missing": False},
-        {"name": "etcd-peer", "residualTime": 86400 * 61, "missing": False},
-        {"name": "super-admin.conf", "residualTime": 0, "missing": True},
-        {"name": "theirs", "residualTime": 5, "externallyManaged": True},
-    ]
-    text = "[check-expiration] Reading\n" + json.dumps({"kind": "CertificateExpirationInfo", "certificates": listed})
-    assert filters.kubernetes_due(text, 60) == ["apiserver"]
-    assert filters.kubernetes_due(text, "0") == []
-
-
 def test_the_gate_names_the_part_that_is_not_ready():
     found = {
         "members": {"control-1": {"ready": True, "error": ""}},
