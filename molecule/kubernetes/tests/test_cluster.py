@@ -81,7 +81,7 @@ def test_the_api_server_verifies_kubelets_and_they_run_with_what_is_described(cl
         assert config["providerID"] == item["spec"]["providerID"]
         assert (config["seccompDefault"], config["podPidsLimit"]) == (True, 4096)
     (server,) = cluster.items("pods -n kube-system -l component=kube-apiserver")
-    assert f"--kubelet-certificate-authority=/etc/kubernetes/pki/ca.crt" in server["spec"]["containers"][0]["command"]
+    assert "--kubelet-certificate-authority=/etc/kubernetes/pki/ca.crt" in server["spec"]["containers"][0]["command"]
 
 
 def test_logs_of_pods_on_both_nodes_can_be_read(cluster, pods):

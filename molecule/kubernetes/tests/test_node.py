@@ -108,7 +108,7 @@ def test_the_api_is_reached_by_its_name_through_haproxy(host):
 
 def test_the_kubelet_serves_a_certificate_of_the_cluster(host, name):
     address = metadata(host, "local-ipv4")
-    authority = f"-CAfile /etc/kubernetes/pki/ca.crt -verify_return_error"
+    authority = "-CAfile /etc/kubernetes/pki/ca.crt -verify_return_error"
     with host.sudo():
         for wanted in (f"-verify_hostname {name}", f"-verify_ip {address}"):
             shown = host.run(f"openssl s_client -connect {address}:10250 {authority} {wanted} -brief </dev/null 2>&1")

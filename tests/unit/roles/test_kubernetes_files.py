@@ -251,10 +251,8 @@ def test_the_addons_are_objects_with_the_releases_images(written):
     assert "--cluster-cidr=10.244.0.0/16" in container["args"] and "--configure-cloud-routes=true" in container["args"]
     metrics = {item["kind"]: item for item in written["metrics"]}
     args = metrics["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert (
-        "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt" in args
-        and "--kubelet-use-node-status-port" in args
-    )
+    authority = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    assert f"--kubelet-certificate-authority={authority}" in args and "--kubelet-use-node-status-port" in args
     assert metrics["APIService"]["spec"]["caBundle"] and "insecureSkipTLSVerify" not in metrics["APIService"]["spec"]
     for item in written["cloud"] + written["metrics"]:
         assert item["apiVersion"] and item["metadata"]["name"]

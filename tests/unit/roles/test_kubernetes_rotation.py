@@ -129,6 +129,19 @@ else:
     assert words[:2] == ["upgrade", "node"], words
     stand_ins.note("start")
 """,
+    "kubernetes-serving": """#!{python}
+import sys
+sys.path[:0] = [{root!r}, {collections!r}]
+from tests.unit.roles.kubernetes_stand_ins import modules as stand_ins
+from ansible_collections.selfhosted.ec2.plugins.module_utils import kubernetes_authorities as authorities
+from tests.unit.roles import test_kubernetes_rotation as rotation
+hosts = stand_ins.root().parent
+slot = next(slot for slot in rotation.NODES if rotation.name_of(slot) == sys.argv[1])
+current = hosts / slot / authorities.KUBELET_SERVING.lstrip("/")
+if not current.exists():
+    current.write_text("".join(stand_ins.leaf(hosts / "control-3/etc/kubernetes/pki", "ca", slot)))
+print('{{"changed": false}}')
+""",
     "systemctl": """#!/bin/sh
 [ "$1" = show ] && printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n'
 exit 0
@@ -185,7 +198,7 @@ class Hosts:
         programs.mkdir()
         for name, text in PROGRAMS.items():
             values = {"python": sys.executable, "root": root, "collections": str(self.collections)}
-            (programs / name).write_text(text.format(**values) if name == "kubeadm" else text)
+            (programs / name).write_text(text if name == "systemctl" else text.format(**values))
             (programs / name).chmod(0o755)
 
     def _host(self, slot):
@@ -204,7 +217,8 @@ class Hosts:
                 Path(file["dest"]).chmod(int(file["mode"], 8))
         (base / "platform/joined").write_text("x")
         (base / "kubelet.conf").write_text(stand_ins.kubeconfig(known[0]["secrets"]["ca/certificate"]))
-        kubelet.write_text("".join(stand_ins.leaf(self.roots / "control-1/etc/kubernetes/pki", "ca", slot)))
+        for file in (kubelet, place / authorities.KUBELET_SERVING.lstrip("/")):
+            file.write_text("".join(stand_ins.leaf(self.roots / "control-1/etc/kubernetes/pki", "ca", slot)))
         if slot in CONTROL:
             stand_ins.renew(place)
             (base / "manifests").mkdir()
@@ -261,6 +275,11 @@ class Hosts:
             "__kubernetes_backup_files": [],
             "__kubernetes_backup_script": "/bin/true",
             "__kubernetes_metrics_files": [],
+            "__kubernetes_renewal_files": [],
+            "__kubernetes_renewal_lock": f"{here}/renewal.lock",
+            "__kubernetes_serving_files": [],
+            "__kubernetes_serving_script": f"{self.path}/bin/kubernetes-serving",
+            "__kubernetes_kubelet_serving": f"{here}{authorities.KUBELET_SERVING}",
             "kubernetes_backup": {"metrics_directory": f"{here}/metrics"},
             "__kubernetes_encryption_file": {
                 "dest": f"{here}/etc/kubernetes/platform/encryption.yaml",

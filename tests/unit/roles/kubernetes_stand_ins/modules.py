@@ -59,7 +59,7 @@ def renew(place):
             if path.endswith(".conf"):
                 first = certificates.certificate_pem(certificates.load_certificates((pki / "ca.crt").read_text())[0])
                 file.write_text(kubeconfig(first.decode(), pem, key))
-            elif path != authorities.KUBELET:
+            elif path not in (authorities.KUBELET, authorities.KUBELET_SERVING):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(pem)
 
