@@ -41,7 +41,8 @@ HOST_ETCDCTL = (
 class Outcome:
     """What one run of a fault, or of an operation, showed. Times in seconds.
 
-    :ivar seconds_api: the longest time in which a client of the API got nothing acknowledged.
+    :ivar seconds_api: the longest time in which no client of the API behind one edge host got anything acknowledged.
+    :ivar seconds_client: the longest time in which one of them did not; it waits for each answer as long as it can.
     :ivar seconds_http: the longest time in which a client of the workload got no answer.
     :ivar failed: requests to the workload without its answer.
     :ivar refused: writes into the API without an acknowledgement.
@@ -51,6 +52,7 @@ class Outcome:
 
     fault: str
     seconds_api: float
+    seconds_client: float
     seconds_http: float
     well_seconds: float
     answered: int
@@ -307,6 +309,11 @@ class Nodes:
         return {slot: self.platform.shell(slot, line) for slot in self.names}
 
 
+#: Clients of the API behind each edge host. Each writes once a second, so a write begins five times a second there
+#: whether or not others are still waiting.
+WRITERS = 5
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault.
@@ -452,9 +459,13 @@ def under_load(nodes: Nodes, name: str):
     nodes.wait_until_well()
     ledger.begin(nodes.any_api())
     readers = [ledger.Requests(nodes.cluster, edge) for edge in nodes.cluster.edges]
-    writers = [ledger.Writes(nodes.cluster, edge) for edge in nodes.cluster.edges]
-    for client in (*readers, *writers):
+    at_once = {edge: [ledger.Writes(nodes.cluster, edge) for _index in range(WRITERS)] for edge in nodes.cluster.edges}
+    writers = [writer for together in zip(*at_once.values(), strict=True) for writer in together]
+    for client in readers:
         client.start()
+    for writer in writers:
+        writer.start()
+        time.sleep(1 / len(writers))
     try:
         time.sleep(5)
         run = {"moment": time.monotonic(), "readers": readers, "writers": writers}
@@ -467,8 +478,9 @@ def under_load(nodes: Nodes, name: str):
             client.stop()
     run["outcome"] = Outcome(
         fault=name,
-        seconds_api=round(max(writer.gap(run["moment"]) for writer in writers), 2),
-        seconds_http=round(max(reader.gap(run["moment"]) for reader in readers), 2),
+        seconds_api=round(max(ledger.gap(clients, run["moment"]) for clients in at_once.values()), 2),
+        seconds_client=round(max(ledger.gap([writer], run["moment"]) for writer in writers), 2),
+        seconds_http=round(max(ledger.gap([reader], run["moment"]) for reader in readers), 2),
         well_seconds=round(well - run["moment"], 1),
         answered=sum(len(reader.answers) for reader in readers),
         failed=sum(len(reader.errors) for reader in readers),

@@ -103,11 +103,6 @@ class Client(threading.Thread):
         self._end.set()
         self.join(3 * TIMEOUT)
 
-    def gap(self, since: float) -> float:
-        """The longest time without an answer, in seconds, from a moment on."""
-        moments = [since, *(moment for moment, *_rest in self.answers if moment > since)]
-        return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=0.0)
-
 
 class Requests(Client):
     """Requests to the workload."""
@@ -124,9 +119,12 @@ class Requests(Client):
 
 
 class Writes(Client):
-    """Objects written into the API."""
+    """Objects written into the API.
 
-    def __init__(self, cluster: Cluster, edge: str, rate: float = 5):
+    What one client is told says little of who comes while it waits, so there are several, one after the other.
+    """
+
+    def __init__(self, cluster: Cluster, edge: str, rate: float = 1):
         super().__init__(edge, rate)
         self.use(cluster)
 
@@ -137,6 +135,12 @@ class Writes(Client):
     def once(self, name: str) -> None:
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
         self._api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", body)
+
+
+def gap(clients: list[Client], since: float) -> float:
+    """The longest time from a moment on, in seconds, in which none of these clients was answered."""
+    answered = sorted(moment for client in clients for moment, *_rest in client.answers if moment > since)
+    return max((later - earlier for earlier, later in itertools.pairwise([since, *answered])), default=0.0)
 
 
 def begin(api: kubernetes.Client) -> None:

@@ -124,10 +124,12 @@ FILES_COLUMNS = ["", "what happens", "writes", "well", "acknowledged", "lost", "
 KUBERNETES = """
 ## Kubernetes
 
-Through each HAProxy host two clients: one asks a workload of two pods ten times a second, one writes five objects a
-second into the API. Each pod counts its answers, so an answer that nobody gave would be seen.
+Through each HAProxy host a client asks a workload of two pods ten times a second, and five clients write an object a
+second each into the API, one after the other. Each pod counts its answers, so an answer that nobody gave would be seen.
 
-- **API**, **workload**: the longest time in seconds in which a client got no acknowledgement, or no answer.
+- **API**: the longest time in seconds in which none of the five was acknowledged anything; rows measured before 2026-12
+  had one client that wrote five times a second, which counts its own waiting, too. **Workload**: the longest time in
+  which its client got no answer.
 - **Failed**: requests to the workload that got no answer. **Refused**: writes that the API did not acknowledge, and the
   client did not repeat. **Lost**: acknowledged writes that were not there.
 
