@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 import time
 
 import pytest
@@ -194,6 +195,55 @@ def test_renewed_certificates_are_served_and_only_two_parts_start_anew(root, clu
     for node in cluster.items("nodes"):
         assert cluster.run(f"get --raw /api/v1/nodes/{node['metadata']['name']}/proxy/healthz").stdout == "ok"
     assert not root.file("/etc/kubernetes/platform/renewal").exists
+
+
+def served(root):
+    """The fingerprint of what the control plane's kubelet serves."""
+    name = root.check_output(f"cat {BASE}/joined").strip()
+    address = root.check_output(f"getent ahostsv4 {name}").split()[0]
+    greeting = (
+        f"openssl s_client -connect {address}:10250 -CAfile /etc/kubernetes/pki/ca.crt -verify_return_error </dev/null"
+    )
+    return root.run(f"{greeting} 2>/dev/null | openssl x509 -noout -fingerprint").stdout
+
+
+def test_a_kubelet_without_a_certificate_gets_another_one_by_the_timer(root, cluster):
+    timer, former = root.service("kubernetes-serving.timer"), served(root)
+    assert timer.is_running and timer.is_enabled and former
+    root.check_output("rm /var/lib/kubelet/pki/kubelet-server-current.pem && systemctl restart kubelet")
+    deadline = time.monotonic() + 60
+    while not served(root) and time.monotonic() < deadline:
+        time.sleep(1)
+        root.check_output("systemctl start kubernetes-serving.service")
+    assert served(root) not in ("", former)
+    name = root.check_output(f"cat {BASE}/joined").strip()
+    assert cluster.do(f"get --raw /api/v1/nodes/{name}/proxy/healthz") == "ok"
+
+
+@pytest.mark.parametrize("names", ["DNS:kubernetes.molecule.internal", "IP:10.0.0.1"])
+def test_a_node_that_asks_for_what_is_not_its_own_is_denied(root, cluster, names):
+    """With the kubelet's own login, as one that was broken into would."""
+    node = root.check_output(f"cat {BASE}/joined").strip()
+    new = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /dev/null"
+    words = f'-subj "/O=system:nodes/CN=system:node:{node}" -addext "subjectAltName=DNS:{node},{names}"'
+    spec = {
+        "request": root.check_output(f"{new} {words} 2>/dev/null | base64 -w0"),
+        "signerName": "kubernetes.io/kubelet-serving",
+        "usages": ["digital signature", "server auth"],
+    }
+    meta = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "forged"}}
+    cluster.run("delete csr forged --ignore-not-found")
+    line = f"printf %s {shlex.quote(json.dumps({**meta, 'spec': spec}))} | kubectl create -f -"
+    root.check_output(f"{line} --kubeconfig=/etc/kubernetes/kubelet.conf")
+    root.check_output("systemctl start kubernetes-serving.service")
+    status = json.loads(cluster.do("get csr forged -o json"))["status"]
+    told = root.file("/var/lib/prometheus/node-exporter/kubernetes_serving.prom").content_string
+    cluster.do("delete csr forged")
+    (verdict,) = status["conditions"]
+    assert verdict["type"] == "Denied" and f"asks for {names.partition(':')[2]}" in verdict["message"]
+    assert "certificate" not in status
+    assert "kubernetes_kubelet_requests_refused 1" in told
+    assert f'kubernetes_kubelet_certificate_not_after_seconds{{node="{node}"}}' in told
 
 
 def test_the_timer_of_the_snapshots_runs_and_one_is_whole_on_the_volume_and_in_s3(root, planted):
