@@ -75,6 +75,7 @@ def record(instance, region):
         "ec2_instance_type": instance.get("InstanceType", ""),
         "ec2_private_ip": instance.get("PrivateIpAddress", ""),
         "ec2_public_ip": instance.get("PublicIpAddress", ""),
+        "ec2_public_dns": instance.get("PublicDnsName", ""),
         "ec2_private_dns": instance.get("PrivateDnsName", ""),
         "ec2_zone": placement.get("AvailabilityZone", ""),
         "ec2_zone_id": placement.get("AvailabilityZoneId", ""),
