@@ -112,9 +112,17 @@ class Call:
         """Serialise a result (members named as boto3's) or an AWSError."""
         if isinstance(result, AWSError):
             return self._error(result)
+        if self.service == "sts" and self.environ.get("HTTP_ACCEPT") == "application/json":
+            return self._json(result)
         serializer = get_serializer_class(self.model.service_name, self.protocol)
         picker = XFormedAttributePicker(response_transformers=_transformers() if self.service == "ec2" else {})
         return _answer(serializer(operation_model=self.operation(), value_picker=picker).serialize(result))
+
+    def _json(self, result: Any) -> Answer:
+        """STS answers so who asks for it. Source: pkg/token of aws-iam-authenticator, which reads nothing else."""
+        told = {f"{self.action}Result": result, "ResponseMetadata": {"RequestId": str(uuid.uuid4())}}
+        document = json.dumps({f"{self.action}Response": told})
+        return Answer(200, {"Content-Type": "application/json"}, document.encode())
 
     def _error(self, error: AWSError) -> Answer:
         """The error document of the service's protocol. Source: the AWS protocol tests in botocore (error traits)."""

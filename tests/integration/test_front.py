@@ -769,6 +769,17 @@ def test_role_credentials(front):
     assert code(front.client("ec2", **forged).describe_vpcs)[0] == "AuthFailure"
 
 
+def test_the_caller_is_told_as_json_to_who_asks_so(front):
+    """As aws-iam-authenticator does, by an address that somebody else has signed."""
+    sts = front.client("sts")
+    request = urllib.request.Request(
+        sts.generate_presigned_url("get_caller_identity", HttpMethod="GET"), headers={"Accept": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        found = json.load(answer)["GetCallerIdentityResponse"]["GetCallerIdentityResult"]
+    assert found == {name: sts.get_caller_identity()[name] for name in ("UserId", "Account", "Arn")}
+
+
 class Metadata(BaseHTTPRequestHandler):
     """The instance metadata service, as far as cloudwatch-metric asks."""
 

@@ -10,6 +10,7 @@ import pytest
 testinfra_hosts = ["ansible://control-1"]
 VERSION = "1.37.2"
 BASE = "/etc/kubernetes/platform"
+ENDPOINT = "kubernetes.molecule.internal"
 AUDIT = "/var/log/kubernetes/audit"
 WORD = "planted-by-the-scenario"
 SECRET = {
@@ -94,6 +95,25 @@ def test_logs_of_pods_on_both_nodes_can_be_read(cluster, pods):
 def test_a_stranger_may_read_no_nodes(root):
     line = "curl -sS -m 10 -o /dev/null -w '%{http_code}' --cacert /etc/kubernetes/pki/ca.crt"
     assert root.check_output(f"{line} https://kubernetes.molecule.internal:6443/api/v1/nodes") == "403"
+
+
+def login(root, cluster_id, words):
+    """The result of kubectl with a token that names a cluster, of the role that the instance has."""
+    made = f"AWS_REGION=eu-west-1 aws-iam-authenticator token --token-only -i {cluster_id}"
+    where = "--kubeconfig=/dev/null --certificate-authority=/etc/kubernetes/pki/ca.crt"
+    return root.run(f"kubectl {where} --server=https://{ENDPOINT}:6443 --token=$({made}) {words}")
+
+
+def test_a_role_of_iam_logs_in_by_its_name_and_may_what_rules_say(root):
+    found = login(root, ENDPOINT, "auth whoami -o json")
+    assert found.rc == 0, found.stderr
+    user = json.loads(found.stdout)["status"]["userInfo"]
+    assert user["username"] == "operator" and set(user["groups"]) == {"operators", "system:authenticated"}
+    assert "Forbidden" in login(root, ENDPOINT, "get nodes").stderr
+
+
+def test_a_token_for_another_cluster_is_none(root):
+    assert "Unauthorized" in login(root, "kubernetes.trading.internal", "auth whoami").stderr
 
 
 def test_a_pod_with_the_hosts_rights_is_refused(cluster):
