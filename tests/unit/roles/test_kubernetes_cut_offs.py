@@ -104,7 +104,7 @@ def test_while_parts_change_the_kubelet_asks_other_api_servers_and_its_next_star
         __kubernetes_directory=str(tmp_path),
         __kubernetes_detour=settings["__kubernetes_detour"],
         __kubernetes_slot="control-1",
-        __kubernetes_view={"ready": ready},
+        __kubernetes_view={"ready": ready, "applied": ["hash"]},
         __kubernetes_port=6443,
         kubernetes_control_planes=["control-1", "control-2", "control-3"],
         kubernetes_endpoint="kubernetes.lab.internal",
