@@ -78,11 +78,14 @@ def expressions():
     ]
 
 
-def test_what_the_rules_read_of_a_host_is_written_there():
-    names = ("backup", "certificates", "metrics", "serving")
-    written = "".join((ROLE / f"templates/{name}.py.j2").read_text() for name in names)
+def test_what_the_rules_read_of_a_host_is_written_there(script, tmp_path):
+    script.main()
+    written = (tmp_path / "kubernetes.prom").read_text()
+    named = "".join((ROLE / f"templates/{name}.py.j2").read_text() for name in ("backup", "certificates", "serving"))
     read = set(re.findall(r"\bkubernetes_[a-z_]+", " ".join(expressions())))
-    assert read and all(f'"{name}"' in written for name in read)
+    assert read and all(
+        f"{name} " in written or f"{name}{{" in written or re.search(rf'gauge\(\s*"{name}"', named) for name in read
+    )
 
 
 def test_who_reads_metrics_as_a_pod_reaches_each_of_them_by_a_declared_flow():
